@@ -1,0 +1,216 @@
+"""The work behind `asyncdl enqueue`: resolve a name, compare its files with the disk, put them into the queue.
+
+All of a listing is enqueued or nothing: a listing that fails, a full disk and a Ctrl-C leave the queue as it was.
+Memory stays flat, whatever the number of files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+import tempfile
+import time
+from collections.abc import AsyncIterator, Callable, Iterable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from asyncdl.cli.recipe import make_recipe
+from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
+from asyncdl.core.names import SafePath, folder_of
+from asyncdl.disk import layout, room
+from asyncdl.net.fetch import Fetcher, make_fetcher
+from asyncdl.settings import Settings
+from asyncdl.sources.resolve import Selection, resolve
+from asyncdl.store.enqueue import STAGE_BATCH, Enqueue, Enqueued
+from asyncdl.store.migrate import open_writer
+from asyncdl.store.reader import Reader
+from asyncdl.store.writer import Writer
+
+_BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Wish:
+    """What the command line asks for. tokenizer: None for files only. priority: 0 first, 9 last."""
+
+    target: str
+    selection: Selection
+    tokenizer: str | None
+    max_seq_length: int
+    priority: int
+    dry_run: bool
+
+
+@dataclass(slots=True)
+class Survey:
+    """What a listing asks of the disk, counted while it streams. have: finished files of the right size.
+
+    needed_bytes: what the rest will still take; bytes of a partial that are on disk already do not count twice.
+    """
+
+    data_dir: Path
+    local_root: SafePath
+    n_files: int = 0
+    size_bytes: int = 0
+    n_unsized: int = 0
+    n_have: int = 0
+    have_bytes: int = 0
+    needed_bytes: int = 0
+    n_new_files: int = 0
+    n_new_folders: int = 0
+    _folders: set[Path] = field(default_factory=set)
+
+    @property
+    def n_new_inodes(self) -> int:
+        return self.n_new_files + self.n_new_folders
+
+    def look(self, batch: Iterable[Artifact]) -> list[tuple[str, Artifact, bool]]:
+        """Count `batch`; return (subset, artifact, is_missing) triples as `Enqueue.stage` takes them. Blocks."""
+        return [(folder_of(artifact.path), artifact, self._is_missing(artifact)) for artifact in batch]
+
+    def _is_missing(self, artifact: Artifact) -> bool:
+        size = artifact.size_bytes
+        self.n_files += 1
+        self.size_bytes += size or 0
+        self.n_unsized += size is None
+        final = layout.final_path(self.data_dir, self.local_root, artifact.path)
+        found = _file_at(final)
+        if found is not None and size in (None, found.st_size):
+            self.n_have += 1
+            self.have_bytes += found.st_size
+            return False
+        partial = _file_at(layout.partial_path(final))
+        on_disk = 0 if partial is None else partial.st_blocks * _BLOCK_BYTES
+        self.needed_bytes += max((size or 0) - on_disk, 0)
+        self.n_new_files += found is None and partial is None
+        self._count_folders(final.parent)
+        return True
+
+    def _count_folders(self, folder: Path) -> None:
+        while folder not in self._folders:
+            self._folders.add(folder)
+            if folder.exists():
+                return
+            self.n_new_folders += 1
+            folder = folder.parent
+
+
+def _file_at(path: Path) -> os.stat_result | None:
+    try:
+        found = path.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return None
+    return found if stat.S_ISREG(found.st_mode) else None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intake:
+    """What an enqueue found and did. enqueued: None for a dry run. free_bytes: on the data dir's file system before
+    anything is fetched.
+    """
+
+    resolved: Resolved
+    survey: Survey
+    recipe: Recipe | None
+    enqueued: Enqueued | None
+    n_known: int
+    free_bytes: int
+
+    @property
+    def fits(self) -> bool:
+        return room.free(self.survey.data_dir).holds(self.survey.needed_bytes, self.survey.n_new_inodes)
+
+
+Watch = Callable[[Survey], None]
+"""Called after every batch of a listing, in the event loop."""
+
+
+async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
+    """Do what `wish` says. Raises what `sources.resolve`, `recipe.make_recipe` and the store raise, and NoRoomError
+    where the files would not fit; then nothing was enqueued.
+    """
+    async with make_fetcher(found.endpoint, found.token, allow_private=found.allow_private) as fetcher:
+        recipe = await _recipe(wish, found, fetcher)
+        resolved = await resolve(wish.target, wish.selection, fetcher=fetcher, endpoint=found.endpoint)
+        survey = Survey(found.data_dir, resolved.local_root)
+        batches = _looked_at(resolved, survey, watch)
+        if wish.dry_run:
+            known = _known_paths(found.queue, resolved)
+            n_known = 0
+            async for batch in batches:
+                n_known += sum(artifact.path in known for _, artifact, _ in batch)
+            return _intake(resolved, survey, recipe, None, n_known)
+        async with _enqueue(found.queue, resolved) as enqueue:
+            async for batch in batches:
+                await enqueue.stage(batch)
+            room.require(found.data_dir, survey.needed_bytes, survey.n_new_inodes)
+            done = await enqueue.finish(priority=wish.priority, recipe=recipe)
+            return _intake(resolved, survey, recipe, done, done.n_known)
+
+
+async def _recipe(wish: Wish, found: Settings, fetcher: Fetcher) -> Recipe | None:
+    if wish.tokenizer is None:
+        return None
+    with tempfile.TemporaryDirectory(prefix="asyncdl-") as scratch:
+        folder = Path(scratch) if wish.dry_run else layout.tokenizers_dir(found.data_dir)
+        return await make_recipe(
+            wish.tokenizer,
+            wish.max_seq_length,
+            fetcher=fetcher,
+            endpoint=found.endpoint,
+            folder=folder,
+            queue=found.queue,
+        )
+
+
+async def _looked_at(
+    resolved: Resolved, survey: Survey, watch: Watch
+) -> AsyncIterator[list[tuple[str, Artifact, bool]]]:
+    batch: list[Artifact] = []
+    async for artifact in resolved.artifacts:
+        batch.append(artifact)
+        if len(batch) == STAGE_BATCH:
+            yield await asyncio.to_thread(survey.look, batch)
+            watch(survey)
+            batch = []
+    if batch:
+        yield await asyncio.to_thread(survey.look, batch)
+
+
+@asynccontextmanager
+async def _enqueue(queue: Path, resolved: Resolved) -> AsyncIterator[Enqueue]:
+    writer = Writer(open_writer(queue), queue)
+    try:
+        template = Dataset(
+            name=resolved.name,
+            revision=resolved.revision,
+            subset="",
+            source=resolved.source,
+            origin=resolved.origin,
+            local_root=resolved.local_root,
+            text_field=resolved.text_field,
+        )
+        yield Enqueue(writer, template, now=time.time())
+    finally:
+        writer.close()
+
+
+def _known_paths(queue: Path, resolved: Resolved) -> frozenset[str]:
+    """The files of this dataset and revision that are in the queue. For a dry run, which must not write."""
+    if not queue.exists():
+        return frozenset()
+    with Reader(queue) as reader:
+        return frozenset(
+            row.path for row in reader.files() if (row.dataset, row.revision) == (resolved.name, resolved.revision)
+        )
+
+
+def _intake(
+    resolved: Resolved, survey: Survey, recipe: Recipe | None, enqueued: Enqueued | None, n_known: int
+) -> Intake:
+    free_bytes = room.free(survey.data_dir).free_bytes
+    return Intake(
+        resolved=resolved, survey=survey, recipe=recipe, enqueued=enqueued, n_known=n_known, free_bytes=free_bytes
+    )

@@ -1,0 +1,58 @@
+"""`asyncdl run`: the verb and its options. What it does is in `session`."""
+
+from __future__ import annotations
+
+from typing import cast
+
+import click
+
+from asyncdl.cli.options import common, settings_of
+from asyncdl.core.model import Kind
+from asyncdl.core.names import display
+from asyncdl.errors import UsageError
+
+
+@click.command("run")
+@click.option("--workers", metavar="N", help="Requests and files at once; 128.")
+@click.option("--processes", metavar="N", help="Worker processes; one less than there are cores.")
+@click.option("--only", metavar="KIND,...", help="Only these kinds of jobs: download, verify, tokenize.")
+@click.option("--forever", is_flag=True, help="Wait for new jobs when the queue is empty.")
+@click.option("--allow-private", is_flag=True, help="Let public hosts redirect to private addresses.")
+@click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
+@common
+@click.pass_context
+def command(
+    context: click.Context,
+    /,
+    *,
+    workers: str | None,
+    processes: str | None,
+    only: str | None,
+    forever: bool,
+    allow_private: bool,
+    as_json: bool,
+) -> int:
+    """Work on the queue until it is empty: download, verify, tokenize.
+
+    Ctrl-C or SIGTERM finishes what is under way and ends; a second one stops at once. Neither loses anything, nor
+    does kill -9: run it again.
+    """
+    from asyncdl.cli import loop, session
+
+    found = settings_of(context, workers=workers, processes=processes, allow_private=allow_private or None)
+    return loop.run(session.work(found, only=kinds_of(only), forever=forever, as_json=as_json))
+
+
+def kinds_of(text: str | None) -> frozenset[Kind] | None:
+    """Return what --only names. Raises UsageError with what may have been meant."""
+    from asyncdl.engine.run import KINDS
+    from asyncdl.sources.near import did_you_mean, near
+
+    if text is None:
+        return None
+    names = [name.strip() for name in text.split(",")]
+    for name in names:
+        if name not in KINDS:
+            hint = did_you_mean(near(name, KINDS)) or f"there are {', '.join(KINDS)}"
+            raise UsageError(f"--only: there is no kind {display(name)}", hint=hint)
+    return frozenset(cast("list[Kind]", names))

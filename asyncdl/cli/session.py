@@ -1,0 +1,155 @@
+"""One engine over the queue, from the first line to the exit code: its signals, its log, what it leaves to do.
+
+The engine knows nothing of terminals; what it tells goes to the log, and to stdout with --json.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from asyncdl import __version__
+from asyncdl.cli import progress
+from asyncdl.cli.event_log import EventLog
+from asyncdl.cli.exit_codes import exit_code
+from asyncdl.cli.options import next_command
+from asyncdl.cli.say import Say
+from asyncdl.core.model import Kind
+from asyncdl.core.names import display
+from asyncdl.core.states import State
+from asyncdl.engine.run import Engine, EngineConfig
+from asyncdl.settings import Settings
+from asyncdl.status import view
+from asyncdl.status.figures import bytes_text, count_text
+from asyncdl.status.snapshot import UNFINISHED, Snapshot
+from asyncdl.store.reader import Reader
+
+SIGNALS = (signal.SIGINT, signal.SIGTERM)
+
+
+async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, as_json: bool) -> int:
+    """Run one engine to its end and return the exit code.
+
+    Raises what `Engine.run` raises, and ConfigError where there is no queue or the data dir cannot be written to.
+    """
+    say = Say(found.log_level)
+    with Reader(found.queue) as reader:
+        say.info(first_line(await progress.take(reader)))
+        log = EventLog(found.data_dir, on_stdout=as_json)
+        try:
+            log.note("started", version=__version__, pid=os.getpid(), workers=found.workers)
+            engine = Engine(_config(found, only=only, forever=forever), log.tell)
+            strikes = Strikes(engine, say)
+            with strikes.caught():
+                async with progress.shown(reader, say, live=not as_json):
+                    ended = await engine.run()
+            after = await progress.take(reader)
+            code = exit_code(ended.reason, n_left(after, only), discarded(after, only), strikes.signum)
+            log.note("ended", reason=ended.reason, exit_code=code, status=after.to_json())
+        finally:
+            log.close()
+    for line in last_lines(after, found, log):
+        say.info(line)
+    return code
+
+
+def _config(found: Settings, *, only: frozenset[Kind] | None, forever: bool) -> EngineConfig:
+    return EngineConfig(
+        queue=found.queue,
+        data_dir=found.data_dir,
+        workers=found.workers,
+        processes=found.processes,
+        only=only,
+        forever=forever,
+        allow_private=found.allow_private,
+        endpoint=found.endpoint,
+        token=found.token,
+        lease_s=found.lease_s,
+        version=__version__,
+    )
+
+
+class Strikes:
+    """Ctrl-C and SIGTERM: the first drains, the second stops, the third ends the process as kill -9 would.
+
+    signum: of the signal that stopped the run, None while none did.
+    """
+
+    def __init__(self, engine: Engine, say: Say) -> None:
+        self._engine = engine
+        self._say = say
+        self._n = 0
+        self.signum: int | None = None
+
+    @contextmanager
+    def caught(self) -> Iterator[None]:
+        """Handle the signals in the running loop while the block runs."""
+        loop = asyncio.get_running_loop()
+        for signum in SIGNALS:
+            loop.add_signal_handler(signum, self.strike, signum)
+        try:
+            yield
+        finally:
+            for signum in SIGNALS:
+                loop.remove_signal_handler(signum)
+
+    def strike(self, signum: int) -> None:
+        self._n += 1
+        if self._n == 1:
+            self._say.info(f"draining {count_text(self._engine.n_active, 'job')}; again to stop at once")
+            self._engine.drain()
+        elif self._n == 2:
+            self.signum = signum
+            self._say.info("stopping; nothing is lost")
+            self._engine.stop()
+        else:
+            os._exit(128 + signum)  # what is durable stays durable: killing is safe at any moment
+
+
+def n_left(shot: Snapshot, only: frozenset[Kind] | None) -> int:
+    """How many jobs of the kinds in `only` (None for all) are available or running."""
+    return sum(
+        counts.get(state, 0)
+        for kind, counts in shot.jobs.items()
+        if only is None or kind in only
+        for state in UNFINISHED
+    )
+
+
+def discarded(shot: Snapshot, only: frozenset[Kind] | None) -> set[str]:
+    """The error classes of discarded jobs of the kinds in `only` (None for all)."""
+    return {row.error_class for row in shot.errors if row.n_discarded and (only is None or row.kind in only)}
+
+
+def first_line(shot: Snapshot) -> str:
+    """Return what is taken up again, or that there is nothing to do."""
+    n_jobs = shot.n_in(*UNFINISHED)
+    if not n_jobs:
+        return "nothing is left to do"
+    completed = shot.n_in(State.COMPLETED)
+    verb = "resuming" if completed or shot.done_bytes else "starting"
+    rest = "" if shot.remaining_bytes is None else f", {bytes_text(shot.remaining_bytes)} to fetch"
+    have = f"; {bytes_text(shot.done_bytes)} are here" if shot.done_bytes else ""
+    return f"{verb}: {count_text(n_jobs, 'job')}{rest}{have}"
+
+
+def last_lines(shot: Snapshot, found: Settings, log: EventLog) -> list[str]:
+    """Return how it ended, where things are and what to do next."""
+    lines = [view.line(shot)]
+    if shot.n_in(State.COMPLETED):
+        lines.append(f"files are listed in {found.data_dir / 'download_manifest.json'}")
+    if shot.jobs.get("tokenize", {}).get(State.COMPLETED):
+        lines.append(f"shards are in {found.data_dir / 'tokenized'}")
+    if n_discarded := shot.n_in(State.DISCARDED):
+        lines.append(
+            f"{count_text(n_discarded, 'job')} discarded: {next_command(found, 'status')} says why;"
+            " enqueue the same again to have another try"
+        )
+    if n_jobs := shot.n_in(*UNFINISHED):
+        lines.append(f"{count_text(n_jobs, 'job')} left, nothing is lost; go on with: {next_command(found, 'run')}")
+    if log.failed is not None:
+        lines.append(f"the log {log.path} ends early: {display(str(log.failed))}")
+    return lines

@@ -1,0 +1,1 @@
+"""Decisions only: no I/O, no asyncio, no clock, no randomness; time and jitter are arguments."""

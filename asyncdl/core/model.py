@@ -1,0 +1,133 @@
+"""The values that travel between rooms. Frozen; no behaviour beyond reading themselves."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from typing import Literal
+
+from asyncdl.core.names import SafePath
+
+Kind = Literal["download", "verify", "tokenize", "episode", "build", "upload"]
+SourceName = Literal["hub", "url"]
+DigestName = Literal["sha256", "git-sha1"]
+
+
+@dataclass(frozen=True, slots=True)
+class Digest:
+    """What a file's content must hash to.
+
+    git-sha1: of "blob", a blank, the size in decimal, a zero byte and the content, as git names a blob.
+    """
+
+    name: DigestName
+    hex: str
+
+    def __str__(self) -> str:
+        return f"{self.name}:{self.hex}"
+
+    @classmethod
+    def parse(cls, text: str) -> Digest:
+        """Read what `str` wrote; raises ValueError on anything else."""
+        name, _, hex_ = text.partition(":")
+        if name == "sha256":
+            return cls("sha256", hex_)
+        if name == "git-sha1":
+            return cls("git-sha1", hex_)
+        raise ValueError(f"not a digest: {text!r}")
+
+
+@dataclass(frozen=True, slots=True)
+class Artifact:
+    """What becomes one local file. size_bytes and digest are None where the source does not say."""
+
+    path: SafePath
+    size_bytes: int | None
+    digest: Digest | None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Dataset:
+    """One subset of one dataset at one revision, as the queue holds it.
+
+    id: row id, 0 before it is stored. name: `HuggingFaceFW/fineweb-2`, or a host for URLs. revision: a commit
+    sha, or '' for URLs. origin: what the artifacts' URLs are built from (`core.names` quoted path is appended);
+    it never holds a secret. local_root: folder below the data dir. text_field: the column verify demands and
+    tokenize reads, '' where none is known.
+    """
+
+    id: int = 0
+    name: str
+    revision: str
+    subset: str
+    source: SourceName
+    origin: str
+    local_root: SafePath
+    text_field: str
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """What a name became: shared facts and a stream of artifacts in path order, read once.
+
+    origin: see Dataset. notes: what the user should know (partial conversion, corrected id), never swallowed.
+    """
+
+    name: str
+    revision: str
+    source: SourceName
+    origin: str
+    local_root: SafePath
+    text_field: str
+    artifacts: AsyncIterator[Artifact]
+    notes: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Recipe:
+    """How documents become shards. name: `<tokenizer>-<length>`, the folder below tokenized/."""
+
+    id: int = 0
+    name: str
+    tokenizer: str
+    tokenizer_path: str
+    tokenizer_sha256: str
+    eos_id: int
+    max_seq_length: int
+
+
+@dataclass(frozen=True, slots=True)
+class NewJob:
+    """A job to be stored. recipe_id is 0 except for tokenize."""
+
+    dataset_id: int
+    kind: Kind
+    path: SafePath
+    recipe_id: int = 0
+    size_bytes: int | None = None
+    digest: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Job:
+    """A claimed row. (id, owner, attempt) is the lease: what every later statement must match.
+
+    attempt: 1-based, grows with each claim, never falls. failures: attempts in a row that brought no new byte.
+    had: durable ranges, `core.ranges` text form. validator: what the bytes had belong to. take_over: the partial
+    may still be open in an engine that lost its lease. n_mismatches: how often the digest was wrong.
+    """
+
+    id: int
+    kind: Kind
+    dataset_id: int
+    recipe_id: int
+    path: SafePath
+    owner: str
+    attempt: int
+    failures: int
+    size_bytes: int | None
+    digest: Digest | None
+    had: str
+    validator: str | None
+    take_over: bool
+    n_mismatches: int

@@ -1,0 +1,39 @@
+"""A finished job -> the jobs it makes possible. Pure; the store inserts them in the transaction that settles."""
+
+from __future__ import annotations
+
+from asyncdl.core.model import Dataset, Job, Kind, NewJob, Recipe
+from asyncdl.core.names import SafePath
+
+MAX_SHARD_TOKENS = 500_000_000
+"""2 GB of input_ids at 4 bytes each, the seed's measure of a shard; packed with zstd-1 the file is ~1.6 GB."""
+
+
+def is_parquet(path: str) -> bool:
+    return path.lower().endswith(".parquet")
+
+
+def next_jobs(job: Job, dataset: Dataset, recipes: tuple[Recipe, ...]) -> tuple[NewJob, ...]:
+    """Return what `job`, just completed, makes possible.
+
+    Files other than Parquet end with their download: size and digest are all there is to check. Only a file
+    whose text column is known is tokenized.
+    """
+    match job.kind:
+        case "download" if is_parquet(job.path):
+            return (_child(job, "verify"),)
+        case "verify" if dataset.text_field:
+            return tuple(_child(job, "tokenize", recipe.id) for recipe in recipes)
+        case _:
+            return ()
+
+
+def _child(job: Job, kind: Kind, recipe_id: int = 0) -> NewJob:
+    return NewJob(
+        dataset_id=job.dataset_id,
+        kind=kind,
+        path=SafePath(job.path),
+        recipe_id=recipe_id,
+        size_bytes=job.size_bytes,
+        digest=str(job.digest) if job.digest else None,
+    )

@@ -1,0 +1,1 @@
+"""Partial files, where things live, free bytes and inodes."""

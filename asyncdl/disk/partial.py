@@ -1,0 +1,224 @@
+"""The unfinished file: written anywhere, synced on demand, published whole. Every method blocks; call it in a thread.
+
+Order is everything here. Bytes count as had only after `sync` returned; a name counts as there only after its
+folder was synced. A partial belongs to one attempt: who takes over from a holder that may still be alive gets a
+copy in a file of its own, and the old holder writes into a file that nobody will publish.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from asyncdl.core.model import Digest
+from asyncdl.core.names import display
+from asyncdl.core.ranges import RangeSet
+from asyncdl.disk.layout import corrupted_path, partial_path
+from asyncdl.errors import LeaseLostError, TransferError
+
+HASH_BLOCK_BYTES = 1 << 20
+"""One read for the digest: past 256 KiB the rate no longer grows."""
+
+
+class Partial:
+    """Owner of the file descriptor of one partial; close it. Made by `open_partial`."""
+
+    def __init__(self, final: Path, path: Path, fd: int) -> None:
+        self.final = final
+        self._path = path
+        self._fd = fd
+        self._name_is_durable = False
+
+    def write(self, at: int, block: bytes) -> None:
+        """Write all of `block` at offset `at`. Raises TransferError no_room or disk_failed."""
+        with disk_errors(self.final):
+            view = memoryview(block)
+            while view:
+                n = os.pwrite(self._fd, view, at)
+                view, at = view[n:], at + n
+
+    def sync(self) -> None:
+        """Make every byte written before this call durable, and the name under which it will be found."""
+        with disk_errors(self.final):
+            os.fdatasync(self._fd)
+            if not self._name_is_durable:
+                sync_folder(self._path.parent)
+                self._name_is_durable = True
+
+    def feed(self, hasher: hashlib._Hash, start: int, stop: int) -> None:
+        """Update `hasher` with the bytes [start, stop) as they stand in the file: what is hashed is what is kept."""
+        with disk_errors(self.final):
+            _feed(self._fd, self.final, hasher, start, stop)
+
+    def publish(self, size_bytes: int) -> None:
+        """Make the partial the final file: its size exact, its bytes durable, its name replaced at once and durable.
+
+        Raises LeaseLostError if the partial's name leads to another file by now: another engine took over.
+        """
+        with disk_errors(self.final):
+            os.ftruncate(self._fd, size_bytes)
+            os.fsync(self._fd)
+            self._require_own_name()
+            self._path.rename(self.final)
+            sync_folder(self.final.parent)
+
+    def quarantine(self) -> None:
+        """Keep the partial aside as `.corrupted`, in place of an older one."""
+        with disk_errors(self.final):
+            self._require_own_name()
+            self._path.rename(corrupted_path(self.final))
+
+    def _require_own_name(self) -> None:
+        try:
+            named = self._path.stat(follow_symlinks=False)
+        except FileNotFoundError:
+            named = None
+        mine = os.fstat(self._fd)
+        if named is None or (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino):
+            raise LeaseLostError(f"the partial of {self.final.name} belongs to another engine by now")
+
+    def close(self) -> None:
+        os.close(self._fd)
+
+
+def open_partial(final: Path, had: RangeSet, *, take_over: bool) -> tuple[Partial, RangeSet]:
+    """Open or make the partial of `final`; return it and what of `had` it really holds.
+
+    take_over: its last holder may still write, so the bytes that are had move to a new file first. A partial that
+    is shorter than `had` says was tampered with: nothing of it counts. Not a symlink, ever.
+    """
+    path = partial_path(final)
+    with disk_errors(final):
+        make_folders(final.parent)
+        if not had:
+            path.unlink(missing_ok=True)
+        elif take_over:
+            _move_aside(path, had)
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+    if had and os.fstat(fd).st_size < had.ranges[-1].stop:
+        os.ftruncate(fd, 0)
+        had = RangeSet()
+    return Partial(final, path, fd), had
+
+
+def _move_aside(path: Path, had: RangeSet) -> None:
+    """Copy the had ranges of `path` into a new file of the same name; the old one stays with who has it open."""
+    copy = path.with_name(path.name + ".copy")
+    try:
+        source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except FileNotFoundError:
+        return
+    try:
+        target = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        try:
+            for one in had:
+                _copy_range(source, target, one.start, one.stop)
+            os.fsync(target)
+        finally:
+            os.close(target)
+        copy.rename(path)
+    finally:
+        os.close(source)
+
+
+def _copy_range(source: int, target: int, start: int, stop: int) -> None:
+    while start < stop:
+        block = os.pread(source, min(HASH_BLOCK_BYTES, stop - start), start)
+        if not block:
+            return  # shorter than had: open_partial sees it
+        start += os.pwrite(target, block, start)
+
+
+def finished_candidates(final: Path, size_bytes: int) -> list[Path]:
+    """Return the files of that size which may be the finished artifact already: published, or kept aside by mistake.
+
+    A file may have been put there by hand, or by a run that was killed between publish and settle.
+    """
+    places = (final, corrupted_path(final))
+    return [place for place in places if place.is_file() and place.stat().st_size == size_bytes]
+
+
+def adopt(candidate: Path, final: Path) -> None:
+    """Make a file whose content was just proven right the published one, durable under its name."""
+    with disk_errors(final):
+        if candidate != final:
+            candidate.rename(final)
+        with reading(final) as fd:
+            os.fsync(fd)
+        sync_folder(final.parent)
+
+
+def feed_file(path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
+    """Update `hasher` with the bytes [start, stop) of a file."""
+    with disk_errors(path), reading(path) as fd:
+        _feed(fd, path, hasher, start, stop)
+
+
+def _feed(fd: int, path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
+    while start < stop:
+        block = os.pread(fd, min(HASH_BLOCK_BYTES, stop - start), start)
+        if not block:
+            raise TransferError("short_body", f"{path.name} was cut by somebody else")
+        hasher.update(block)
+        start += len(block)
+
+
+@contextmanager
+def reading(path: Path) -> Iterator[int]:
+    fd = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        yield fd
+    finally:
+        os.close(fd)
+
+
+def new_hasher(wanted: Digest | None, size_bytes: int) -> hashlib._Hash:
+    """Return a hash for a file of size_bytes; sha256 where nothing is wanted, to be recorded."""
+    if wanted is not None and wanted.name == "git-sha1":
+        return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+    return hashlib.sha256()
+
+
+def quarantine(final: Path) -> None:
+    """Keep a published file aside as `.corrupted`: a later stage proved it wrong. Nothing happens if it is gone."""
+    with disk_errors(final):
+        try:
+            final.rename(corrupted_path(final))
+        except FileNotFoundError:
+            return
+        sync_folder(final.parent)
+
+
+def make_folders(folder: Path) -> None:
+    """Make `folder` and its parents, each durable in its own parent."""
+    if folder.is_dir():
+        return
+    make_folders(folder.parent)
+    folder.mkdir(exist_ok=True)
+    sync_folder(folder.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make the names in `folder` durable: after a rename, the file is there under its old name or its new one."""
+    with reading(folder) as fd:
+        os.fsync(fd)
+
+
+@contextmanager
+def disk_errors(final: Path) -> Iterator[None]:
+    """Turn OSError into TransferError by who must act: room, rights or the disk itself."""
+    try:
+        yield
+    except OSError as error:
+        text = display(f"{final.name}: {error.strerror or error}")
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise TransferError("no_room", text, retry_after_s=0.0) from error
+        if error.errno in (errno.EMFILE, errno.ENFILE):
+            raise TransferError("no_handles", text) from error
+        if error.errno in (errno.EIO, errno.EROFS):
+            raise TransferError("disk_failed", text) from error
+        raise TransferError("unwritable", text) from error

@@ -1,0 +1,49 @@
+"""Free bytes and inodes of the file system that a path is on."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+
+from asyncdl.errors import NoRoomError
+
+RESERVE_BYTES = 64 << 20
+"""Left free for the queue, its WAL and logs, so that the end of the room can still be written down. Guess."""
+
+RESERVE_INODES = 64
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What an unprivileged user may still take. free_inodes None: the file system has no fixed number (btrfs)."""
+
+    free_bytes: int
+    free_inodes: int | None
+
+    def holds(self, needed_bytes: int, needed_inodes: int) -> bool:
+        """Whether that much fits and the reserve stays."""
+        enough_inodes = self.free_inodes is None or self.free_inodes >= needed_inodes + RESERVE_INODES
+        return enough_inodes and self.free_bytes >= needed_bytes + RESERVE_BYTES
+
+
+def free(path: Path) -> Room:
+    """Return the room on the file system of `path`, or of its nearest parent that exists."""
+    place = path.absolute()
+    while not place.exists():
+        place = place.parent
+    stat = os.statvfs(place)
+    return Room(stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else None)
+
+
+def require(path: Path, needed_bytes: int, needed_inodes: int) -> None:
+    """Raise NoRoomError unless `path`'s file system holds that much and the reserve."""
+    room = free(path)
+    if room.holds(needed_bytes, needed_inodes):
+        return
+    inodes = "" if room.free_inodes is None else f", {needed_inodes} inodes needed, {room.free_inodes} free"
+    raise NoRoomError(
+        f"no room in {path}: {needed_bytes} bytes needed, {room.free_bytes} free"
+        f" ({RESERVE_BYTES} stay in reserve){inodes}",
+        hint="make room, choose another place with --data-dir, or take less with --max-bytes or --max-files",
+    )

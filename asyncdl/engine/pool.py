@@ -1,0 +1,74 @@
+"""The process pool: a task in, an outcome out; a crash or a timeout costs that one task.
+
+The only function that is ever submitted is `workers.entry.run`. Children are spawned, never forked: the engine has
+threads and an event loop.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import multiprocessing
+import os
+from types import TracebackType
+from typing import Self
+
+from pebble import ProcessExpired, ProcessPool
+
+from asyncdl.core.names import display
+from asyncdl.engine.attempts import WorkerCrashError
+from asyncdl.errors import TransferError
+from workers import entry
+from workers.contract import Outcome, Task
+
+MEMORY_LIMIT_BYTES = 8 << 30
+"""Address space of a child: Arrow's allocator reserves far more than it uses (8 GiB suffices, measured)."""
+
+
+class Pool:
+    """Owner of the children. Use as a context manager; leaving it early kills what runs.
+
+    n_processes: children at most; they are started by the first task.
+    """
+
+    def __init__(self, n_processes: int) -> None:
+        self.n_processes = n_processes
+        for name, value in entry.THREAD_ENV.items():
+            os.environ.setdefault(name, value)  # read by native libraries when a child loads them
+        self._pool = ProcessPool(
+            max_workers=n_processes,
+            context=multiprocessing.get_context("spawn"),
+            initializer=entry.prepare,
+            initargs=(MEMORY_LIMIT_BYTES,),
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if kind is None:
+            self._pool.close()  # type: ignore[no-untyped-call]
+        else:
+            self._pool.stop()  # type: ignore[no-untyped-call]
+        self._pool.join()
+
+    async def run(self, task: Task, *, timeout_s: float) -> Outcome:
+        """Return the task's outcome. A cancelled caller kills the child that has the task.
+
+        Raises WorkerCrashError when the child died or took longer than timeout_s, TransferError("worker_error")
+        when it raised: that is a bug.
+        """
+        future = self._pool.schedule(entry.run, args=(task,), timeout=timeout_s)
+        try:
+            return await asyncio.wrap_future(future)
+        except ProcessExpired as error:
+            text = f"the worker process died (exit code {error.exitcode})"
+            raise WorkerCrashError("worker_crashed", text) from error
+        except TimeoutError as error:
+            raise WorkerCrashError("worker_timeout", f"the worker took longer than {timeout_s:.0f} s") from error
+        except asyncio.CancelledError:
+            future.cancel()  # type: ignore[no-untyped-call]
+            raise
+        except Exception as error:
+            raise TransferError("worker_error", f"{type(error).__name__}: {display(str(error))}") from error

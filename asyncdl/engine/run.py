@@ -1,0 +1,261 @@
+"""The composition of an engine: builds everything, starts the services, and owns drain and stop.
+
+    renew | rescue | beat | disk | manifests      services, until the end
+    scheduler (downloads) | stages (pool)         work, until drained or until the queue is empty
+
+Knows nothing of terminals or JSON: it tells events to `listen`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import resource
+import secrets
+import time
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from asyncdl.core.events import Event, GateClosed, JobEnded, Rescued, Stopping
+from asyncdl.core.model import Kind
+from asyncdl.core.rates import Rate
+from asyncdl.core.secret import Secret
+from asyncdl.disk import room
+from asyncdl.engine.attempts import Attempts
+from asyncdl.engine.datasets import Datasets
+from asyncdl.engine.disk_gate import DiskGate
+from asyncdl.engine.leases import Leases
+from asyncdl.engine.manifests import write_manifests
+from asyncdl.engine.meter import Meter
+from asyncdl.engine.pool import Pool
+from asyncdl.engine.scheduler import Scheduler
+from asyncdl.engine.stages import Stages
+from asyncdl.engine.threads import Threads
+from asyncdl.engine.tools import Tools
+from asyncdl.errors import DiskFailedError, TransferError
+from asyncdl.net.aiohttp_transport import AiohttpTransport
+from asyncdl.net.client import Client
+from asyncdl.net.credentials import Credentials
+from asyncdl.net.gates import Gates
+from asyncdl.store import migrate, place
+from asyncdl.store.jobs import Jobs
+from asyncdl.store.reader import Reader
+from asyncdl.store.writer import Writer
+
+KINDS: tuple[Kind, ...] = ("download", "verify", "tokenize")
+"""What this engine can do, in the order of the path."""
+
+BEAT_EVERY_S = 1.0
+RESCUE_EVERY_S = 5.0
+MANIFESTS_EVERY_S = 60.0
+"""Guesses: often enough for a person who looks on; each is one short read or write."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EngineConfig:
+    """only: kinds to work on, None for all. forever: do not end when the queue is empty."""
+
+    queue: Path
+    data_dir: Path
+    workers: int
+    processes: int
+    only: frozenset[Kind] | None
+    forever: bool
+    allow_private: bool
+    endpoint: str
+    token: Secret | None
+    lease_s: float
+    version: str
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        return tuple(kind for kind in KINDS if self.only is None or kind in self.only)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a run ended. empty: nothing is left to do. drained, stopped: it was asked to."""
+
+    reason: Literal["empty", "drained", "stopped"]
+
+
+class Engine:
+    """One run. `drain` and `stop` may be called from signal handlers of the loop, any number of times."""
+
+    def __init__(self, config: EngineConfig, listen: Callable[[Event], None]) -> None:
+        self._config = config
+        self._listen = listen
+        self._workers: list[Scheduler | Stages] = []
+        self._reason: Literal["empty", "drained", "stopped"] = "empty"
+        self._failure: TransferError | None = None
+        self._main: asyncio.Task[object] | None = None
+        self._over = asyncio.Event()
+
+    @property
+    def n_active(self) -> int:
+        """How many jobs are under way."""
+        return sum(worker.n_active for worker in self._workers)
+
+    def drain(self) -> None:
+        """Finish what runs, up to the segment, and begin nothing more."""
+        if self._reason == "empty":
+            self._reason = "drained"
+            self._listen(Stopping(how="drain"))
+        for worker in self._workers:
+            worker.drain()
+
+    def stop(self) -> None:
+        """Cancel what runs. Durable bytes are recorded, jobs given back."""
+        if self._main is not None and self._reason != "stopped":
+            self._reason = "stopped"
+            self._listen(Stopping(how="stop"))
+            self._main.cancel()
+
+    def _fail(self, error: TransferError) -> None:
+        self._failure = self._failure or error
+        self.stop()
+
+    async def run(self) -> Ended:
+        """Work until the queue is empty, or until drained or stopped; manifests are written in the end.
+
+        Raises NoRoomError before anything is begun, ConfigError for the queue, DiskFailedError when the disk fails.
+        """
+        config = self._config
+        _allow_many_files()
+        writer = Writer(migrate.open_writer(config.queue), config.queue)
+        threads = Threads()
+        try:
+            with Reader(config.queue) as reader:
+                _require_room(reader, config)
+                await self._run_jobs(writer, reader, threads)
+            await threads.call(write_manifests, config.queue, config.data_dir)
+        finally:
+            threads.close()
+            writer.close()
+        if self._failure is not None:
+            raise DiskFailedError(self._failure.message, hint="nothing is lost; check the disk, then run again")
+        return Ended(self._reason)
+
+    async def _run_jobs(self, writer: Writer, reader: Reader, threads: Threads) -> None:
+        config = self._config
+        jobs = Jobs(writer, owner=f"{place.host()}-{os.getpid()}-{secrets.token_hex(4)}")
+        identity = place.identity(os.getpid()) or ""
+        await jobs.start_engine(
+            identity=identity, version=config.version, workers=config.workers, pid=os.getpid(), now=time.time()
+        )
+        self._main = asyncio.ensure_future(self._serve(jobs, reader, threads))
+        try:
+            await self._main
+        except asyncio.CancelledError:
+            if self._reason != "stopped" or not self._main.cancelled():
+                raise
+        finally:
+            await jobs.end_engine(now=time.time())
+
+    async def _serve(self, jobs: Jobs, reader: Reader, threads: Threads) -> None:
+        config = self._config
+        async with AsyncExitStack() as stack:
+            transport = await stack.enter_async_context(AiohttpTransport())
+            pool = stack.enter_context(Pool(config.processes))
+            gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)))
+            credentials = Credentials(config.endpoint, config.token)
+            tools = Tools(
+                client=Client(transport, credentials, gates, allow_private=config.allow_private),
+                jobs=jobs,
+                leases=Leases(jobs, config.lease_s),
+                threads=threads,
+                disk_gate=DiskGate(config.data_dir, threads, self._listen),
+                meter=Meter(),
+                listen=self._tell,
+            )
+            self._compose(tools, pool, Datasets(reader))
+            async with asyncio.TaskGroup() as group:
+                services = [
+                    group.create_task(service, name=name)
+                    for name, service in (
+                        ("renew", tools.leases.renew_for_ever()),
+                        ("rescue", self._rescue_for_ever(jobs)),
+                        ("beat", self._beat_for_ever(tools)),
+                        ("disk", tools.disk_gate.watch_for_ever()),
+                        ("manifests", self._manifests_for_ever(threads)),
+                        ("end", self._watch_for_end(reader)),
+                    )
+                ]
+                await self._work()
+                for service in services:
+                    service.cancel()
+
+    def _compose(self, tools: Tools, pool: Pool, datasets: Datasets) -> None:
+        config = self._config
+        attempts = Attempts(tools.jobs, tools.leases, datasets, self._tell, self._fail)
+        if "download" in config.kinds:
+            self._workers.append(Scheduler(config.workers, config.data_dir, tools, attempts, datasets))
+        pool_kinds = tuple(kind for kind in config.kinds if kind != "download")
+        if pool_kinds:
+            self._workers.append(Stages(pool_kinds, config.data_dir, pool, attempts, datasets, tools))
+        for worker in self._workers:
+            worker.idle = self._over.set
+        if self._reason == "drained":  # asked to while everything was being built
+            self.drain()
+
+    async def _work(self) -> None:
+        async with asyncio.TaskGroup() as group:
+            for worker in self._workers:
+                group.create_task(worker.run(), name=type(worker).__name__)
+
+    def _tell(self, event: Event) -> None:
+        if isinstance(event, JobEnded):
+            for worker in self._workers:
+                worker.look_again()
+        self._listen(event)
+
+    async def _watch_for_end(self, reader: Reader) -> None:
+        """Drain when nothing is left that this run could do. Jobs that wait for a retry are left, too."""
+        while True:
+            await self._over.wait()
+            self._over.clear()
+            counts = reader.job_counts()
+            n_left = sum(
+                counts.get(kind, {}).get(state, 0) for kind in self._config.kinds for state in ("available", "running")
+            )
+            if n_left == 0 and self.n_active == 0 and not self._config.forever:
+                for worker in self._workers:
+                    worker.drain()
+
+    async def _rescue_for_ever(self, jobs: Jobs) -> None:
+        while True:
+            if n_jobs := await jobs.rescue(now=time.time(), grace_s=0.0):
+                self._tell(Rescued(n_jobs=n_jobs))
+                for worker in self._workers:
+                    worker.look_again()
+            await asyncio.sleep(min(RESCUE_EVERY_S, self._config.lease_s / 3))
+
+    async def _beat_for_ever(self, tools: Tools) -> None:
+        rate, seen_bytes = Rate(), 0
+        while True:
+            rate.add(tools.meter.n_bytes - seen_bytes, time.monotonic())
+            seen_bytes = tools.meter.n_bytes
+            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests)
+            await asyncio.sleep(BEAT_EVERY_S)
+
+    async def _manifests_for_ever(self, threads: Threads) -> None:
+        while True:
+            await asyncio.sleep(MANIFESTS_EVERY_S)
+            await threads.call(write_manifests, self._config.queue, self._config.data_dir)
+
+
+def _require_room(reader: Reader, config: EngineConfig) -> None:
+    """Refuse to begin what cannot end: the sizes that are known must fit, a file takes an inode."""
+    if "download" in config.kinds:
+        needed_bytes, n_files = reader.bytes_to_fetch()
+        if n_files:
+            room.require(config.data_dir, needed_bytes, n_files)
+
+
+def _allow_many_files() -> None:
+    """Raise the soft limit of open files to the hard one: each slot has a socket and each transfer a file."""
+    _, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))

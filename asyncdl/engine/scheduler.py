@@ -1,0 +1,121 @@
+"""Slots: which transfer gets the next one, and when another job is claimed.
+
+The mutable state is two things, the free slots and the transfers under way, and both change in synchronous methods
+only: `_dispatch` decides with `core.plan.choose` and starts tasks; nothing can come between.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from asyncdl.core.model import Job
+from asyncdl.core.plan import choose
+from asyncdl.disk.layout import final_path
+from asyncdl.engine.attempts import Attempts
+from asyncdl.engine.datasets import Datasets
+from asyncdl.engine.tools import Tools
+from asyncdl.engine.transfer import Transfer
+
+LOOK_EVERY_S = 0.5
+"""How soon a job that another process enqueued, or whose time has come, is seen."""
+
+CLAIM_BATCH = 64
+
+
+class Scheduler:
+    """Owner of the slots. `run` until drained or cancelled.
+
+    Transfers that publish hold no slot, so up to twice as many jobs as slots are held; each has one open file.
+    """
+
+    def __init__(self, n_slots: int, data_dir: Path, tools: Tools, attempts: Attempts, datasets: Datasets) -> None:
+        self._n_slots = n_slots
+        self._n_free = n_slots
+        self._data_dir = data_dir
+        self._tools = tools
+        self._attempts = attempts
+        self._datasets = datasets
+        self._active: dict[int, Transfer] = {}
+        self._hungry = asyncio.Event()
+        self._draining = False
+        self._none_left = False
+        self.idle: Callable[[], None] = lambda: None
+        tools.disk_gate.opened = self._dispatch
+
+    def __repr__(self) -> str:
+        return f"<Scheduler {self._n_slots - self._n_free}/{self._n_slots} slots, {len(self._active)} transfers>"
+
+    @property
+    def n_active(self) -> int:
+        return len(self._active)
+
+    def drain(self) -> None:
+        """Claim nothing more; open segments end, their transfers are released or, if whole, published."""
+        self._draining = True
+        self._hungry.set()
+        for transfer in list(self._active.values()):
+            transfer.drain()
+
+    def look_again(self) -> None:
+        """There may be something to claim."""
+        self._hungry.set()
+
+    async def run(self) -> None:
+        """Claim and fetch until drained; return when no transfer is left."""
+        async with asyncio.TaskGroup() as group:
+            while not self._draining:
+                n_claimed = await self._claim(group)
+                self._none_left = n_claimed == 0
+                if self._none_left:
+                    self._dispatch()  # there is nothing to claim: open files may share the free slots
+                if not self._active:
+                    self.idle()
+                await self._until_hungry(timeout_s=LOOK_EVERY_S if self._none_left else None)
+
+    async def _claim(self, group: asyncio.TaskGroup) -> int:
+        n = min(self._n_free, 2 * self._n_slots - len(self._active), CLAIM_BATCH)
+        if n <= 0 or not self._tools.disk_gate.is_open:
+            return 0
+        claimed = await self._tools.jobs.claim("download", n, now=time.time(), lease_s=self._tools.leases.lease_s)
+        for job in claimed:
+            group.create_task(self._transfer(job), name=f"transfer {job.path}")
+        return len(claimed)
+
+    async def _until_hungry(self, *, timeout_s: float | None) -> None:
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self._hungry.wait()
+        except TimeoutError:
+            pass
+        self._hungry.clear()
+
+    async def _transfer(self, job: Job) -> None:
+        dataset = self._datasets.dataset(job.dataset_id)
+        final = final_path(self._data_dir, dataset.local_root, job.path)
+        transfer = Transfer(job, dataset, final, self._tools, self._dispatch)
+        self._active[job.id] = transfer
+        try:
+            if self._draining:
+                transfer.drain()
+            await self._attempts.run(job, transfer.run, lambda: transfer.progressed)
+        finally:
+            del self._active[job.id]
+            self._dispatch()
+
+    def _dispatch(self) -> None:
+        """Give free slots away until there is no taker or no slot; ask for new jobs if slots are left."""
+        while self._n_free and self._tools.disk_gate.is_open:
+            demands = (transfer.demand() for transfer in self._active.values())
+            chosen = choose(demands, may_claim=not self._none_left and not self._draining)
+            if chosen is None:
+                self._hungry.set()
+                return
+            self._n_free -= 1
+            self._active[chosen].start_next().add_done_callback(self._slot_free)
+
+    def _slot_free(self, _task: asyncio.Task[None]) -> None:
+        self._n_free += 1
+        self._dispatch()

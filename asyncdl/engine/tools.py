@@ -1,0 +1,25 @@
+"""What every attempt of an engine shares. Built once by `engine.run`, owned there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from asyncdl.core.events import Event
+from asyncdl.engine.disk_gate import DiskGate
+from asyncdl.engine.leases import Leases
+from asyncdl.engine.meter import Meter
+from asyncdl.engine.threads import Threads
+from asyncdl.net.client import Client
+from asyncdl.store.jobs import Jobs
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    client: Client
+    jobs: Jobs
+    leases: Leases
+    threads: Threads
+    disk_gate: DiskGate
+    meter: Meter
+    listen: Callable[[Event], None]

@@ -1,0 +1,172 @@
+"""The Transport on aiohttp: one hop, nothing followed, nothing decoded, nothing remembered.
+
+Foreign exceptions become TransferError here and nowhere else. Cookies, netrc and environment credentials are off;
+proxies of the environment are honoured.
+"""
+
+from __future__ import annotations
+
+import socket
+import ssl
+from collections.abc import AsyncIterator, Iterator, Mapping
+from contextlib import asynccontextmanager, contextmanager
+from typing import Self
+from urllib.parse import urlsplit
+from urllib.request import getproxies, proxy_bypass
+
+import aiohttp
+from aiohttp.abc import AbstractResolver, ResolveResult
+from yarl import URL
+
+from asyncdl.core.hops import is_private, is_private_literal
+from asyncdl.core.names import display
+from asyncdl.errors import TransferError
+from asyncdl.net.transport import Request
+
+CONNECT_TIMEOUT_S = 10.0
+"""huggingface_hub's default; a TCP handshake that takes longer is better tried anew."""
+
+STALL_TIMEOUT_S = 10.0
+"""No byte for this long is a stall; a slow but moving body may take for ever."""
+
+READ_BUFFER_BYTES = 256 << 10
+"""Per connection; with 128 of them and aiohttp's doubling 64 MiB in all."""
+
+DNS_TTL_S = 300
+
+
+class PrivateAddressError(OSError):
+    """A guarded name leads to an address that is not on the public internet."""
+
+
+class GuardedResolver(AbstractResolver):
+    """Resolves names and refuses those with an address that is not public, at the moment of connecting.
+
+    Checked here rather than before the request, so that a name which changes its address in between (DNS
+    rebinding) does not slip through.
+    """
+
+    def __init__(self) -> None:
+        self._inner = aiohttp.ThreadedResolver()
+
+    async def resolve(
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+    ) -> list[ResolveResult]:
+        found = await self._inner.resolve(host, port, family)
+        if any(is_private(one["host"]) for one in found):
+            raise PrivateAddressError(f"{host} has an address that is not public")
+        return found
+
+    async def close(self) -> None:
+        await self._inner.close()
+
+
+class AiohttpTransport:
+    """Owner of two sessions, one of them guarded. Use as a context manager."""
+
+    def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
+        self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
+        self._proxies = getproxies()
+
+    async def __aenter__(self) -> Self:
+        self._session = self._new_session(None)
+        self._guarded = self._new_session(GuardedResolver())
+        return self
+
+    async def __aexit__(self, *_: object) -> None:
+        await self._session.close()
+        await self._guarded.close()
+
+    def _new_session(self, resolver: AbstractResolver | None) -> aiohttp.ClientSession:
+        connector = aiohttp.TCPConnector(
+            limit=0,  # slots are the limit
+            resolver=resolver,
+            ttl_dns_cache=DNS_TTL_S,
+            keepalive_timeout=30,
+            ssl=ssl.create_default_context(),  # honours SSL_CERT_FILE and SSL_CERT_DIR
+        )
+        return aiohttp.ClientSession(
+            connector=connector,
+            cookie_jar=aiohttp.DummyCookieJar(),
+            auto_decompress=False,
+            timeout=self._timeout,
+            read_bufsize=READ_BUFFER_BYTES,
+            skip_auto_headers=("User-Agent", "Accept", "Accept-Encoding"),
+        )
+
+    @asynccontextmanager
+    async def open(self, request: Request) -> AsyncIterator[AiohttpResponse]:
+        host = urlsplit(request.url).hostname or ""
+        if request.guarded and is_private_literal(host):
+            raise TransferError("private_address", f"a public host led to {display(host)}")
+        session = self._guarded if request.guarded else self._session
+        with foreign_errors(host):
+            response = await session.request(
+                request.method,
+                URL(request.url, encoded=True),
+                headers=dict(request.headers),
+                allow_redirects=False,
+                proxy=self._proxy_for(request.url),
+            )
+        try:
+            yield AiohttpResponse(response, host)
+        finally:
+            if response.content.at_eof():
+                await response.release()
+            else:
+                response.close()
+
+    def _proxy_for(self, url: str) -> str | None:
+        parts = urlsplit(url)
+        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
+        if proxy is None or proxy_bypass(parts.netloc):
+            return None
+        return proxy
+
+
+class AiohttpResponse:
+    """See transport.Response."""
+
+    def __init__(self, response: aiohttp.ClientResponse, host: str) -> None:
+        self._response = response
+        self._host = host
+        self.status = response.status
+        self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
+
+    async def blocks(self) -> AsyncIterator[bytes]:
+        with foreign_errors(self._host):
+            async for block in self._response.content.iter_any():
+                yield block
+
+    async def read(self, limit_bytes: int) -> bytes:
+        body = bytearray()
+        async for block in self.blocks():
+            body += block
+            if len(body) > limit_bytes:
+                raise TransferError("odd_reply", f"{self._host} answers with more than {limit_bytes} bytes")
+        return bytes(body)
+
+
+@contextmanager
+def foreign_errors(host: str) -> Iterator[None]:
+    """Turn what aiohttp raises into TransferError. Messages name the host, never the URL."""
+    try:
+        yield
+    except aiohttp.ClientConnectorDNSError as error:
+        if isinstance(error.os_error, PrivateAddressError):
+            raise TransferError("private_address", str(error.os_error)) from error
+        raise TransferError("dns", f"{host} has no address: {display(str(error.os_error))}") from error
+    except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
+        raise TransferError("tls", f"no safe connection to {host}: {display(str(error))}") from error
+    except aiohttp.ClientConnectorError as error:
+        raise TransferError("connect", f"{host} does not answer: {display(str(error.os_error))}") from error
+    except aiohttp.ConnectionTimeoutError as error:
+        raise TransferError("timeout", f"{host} did not answer in {CONNECT_TIMEOUT_S:.0f} s") from error
+    except TimeoutError as error:
+        raise TransferError("stalled", f"{host} sent nothing for a while") from error
+    except aiohttp.ClientPayloadError as error:
+        raise TransferError("short_body", f"{host} ended the body early") from error
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError) as error:
+        raise TransferError("dropped", f"{host} dropped the connection") from error
+    except aiohttp.ClientError as error:
+        raise TransferError("odd_reply", f"{host}: {display(type(error).__name__)}") from error

@@ -1,0 +1,75 @@
+"""One hop with the rules on: gate, headers, address guard, and what the answer means for the gate."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+from asyncdl.core.hops import is_private, is_private_literal, origin_of
+from asyncdl.core.ranges import ByteRange
+from asyncdl.core.reply import retry_after_s
+from asyncdl.net.credentials import Credentials
+from asyncdl.net.gates import Gates
+from asyncdl.net.transport import Request, Response, Transport
+
+
+class Client:
+    """allow_private: do not guard redirects. Owns what it learned about which first hosts are public."""
+
+    def __init__(
+        self, transport: Transport, credentials: Credentials, gates: Gates, *, allow_private: bool = False
+    ) -> None:
+        self._transport = transport
+        self._credentials = credentials
+        self.gates = gates
+        self._allow_private = allow_private
+        self._is_public: dict[str, bool] = {}
+
+    @asynccontextmanager
+    async def hop(
+        self,
+        url: str,
+        *,
+        guarded: bool,
+        now: float,
+        asked: ByteRange | None = None,
+    ) -> AsyncIterator[Response]:
+        """Send one GET; yield its answer. Raises TransferError, also while the host's gate is closed.
+
+        guarded: see `must_guard`. now: UTC seconds. A 429 or 503 closes the gate before anybody else asks.
+        """
+        host = origin_of(url).host
+        self.gates.check(host)
+        headers = self._credentials.headers(url, asked=asked)
+        async with self._transport.open(Request(url, headers, guarded=guarded)) as response:
+            if response.status in (429, 503):
+                self.gates.refused(host, retry_after_s(response.status, response.headers, now))
+            else:
+                self.gates.accepted(host)
+            yield response
+
+    async def must_guard(self, first_url: str) -> bool:
+        """Whether redirects that began at `first_url` may not lead to private addresses.
+
+        Who starts at a private address (a mirror in the house, a test) meant it; a public host that leads
+        inside is an attack on the machine that asks (SSRF).
+        """
+        if self._allow_private:
+            return False
+        host = origin_of(first_url).host
+        if host not in self._is_public:
+            self._is_public[host] = not await _has_private_address(host)
+        return self._is_public[host]
+
+
+async def _has_private_address(host: str) -> bool:
+    literal = is_private_literal(host)
+    if literal is not None:
+        return literal
+    try:
+        found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
+    except OSError:
+        return False  # a proxy may know the name; without one the request itself will say so
+    return any(is_private(str(address[0])) for *_, address in found)

@@ -1,0 +1,116 @@
+"""One remote object: its stable URL, and the signed URL that the stable one leads to.
+
+The redirect is followed once for all segments and followed again, once for all, when its signature has expired:
+every request to a Hub's `/resolve/` counts against its quota, requests to the CDN do not.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass, field
+
+from asyncdl.core.hops import MAX_HOPS, is_expired, is_signed, next_url, origin_of
+from asyncdl.core.ranges import ByteRange
+from asyncdl.core.reply import Body, Pinned, Redirect, judge
+from asyncdl.errors import TransferError
+from asyncdl.net.client import Client
+from asyncdl.net.transport import Response
+
+
+@dataclass(frozen=True, slots=True)
+class _Location:
+    url: str = field(repr=False)
+    guarded: bool
+    hops: int
+
+
+class RemoteObject:
+    """Owner of one object's location. Safe for many segments at once."""
+
+    def __init__(self, client: Client, url: str) -> None:
+        self._client = client
+        self._url = url
+        self._location: _Location | None = None
+        self._locating = asyncio.Lock()
+
+    @property
+    def host(self) -> str:
+        """The host that the next request goes to, whose gate matters."""
+        return origin_of(self._location.url if self._location else self._url).host
+
+    @asynccontextmanager
+    async def open(self, asked: ByteRange | None, pinned: Pinned) -> AsyncIterator[tuple[Body, Response]]:
+        """Ask for a range (None: the whole); yield what the answer is and the answer, ready to be read.
+
+        Raises TransferError with any class of `core.reply` and of the transport.
+        """
+        async with AsyncExitStack() as stack:
+            try:
+                found = await self._follow(stack, asked, pinned)
+            except TransferError as error:
+                if error.error_class != "url_expired":
+                    raise
+                found = await self._follow(stack, asked, pinned)  # the location was dropped; one fresh try
+            yield found
+
+    async def _follow(self, stack: AsyncExitStack, asked: ByteRange | None, pinned: Pinned) -> tuple[Body, Response]:
+        while True:
+            if (location := self._usable_location()) is not None:
+                answer = await self._ask(stack, location, asked, pinned)
+            else:
+                async with self._locating:
+                    if self._usable_location() is not None:
+                        continue  # another segment found it while this one waited
+                    location = _Location(self._url, guarded=False, hops=0)
+                    answer = await self._ask(stack, location, asked, pinned)
+                    if not isinstance(answer, Redirect):
+                        self._location = location
+            if not isinstance(answer, Redirect):
+                return answer
+
+    def _usable_location(self) -> _Location | None:
+        if self._location is not None and is_expired(self._location.url, time.time()):
+            self._location = None
+        return self._location
+
+    async def _ask(
+        self, stack: AsyncExitStack, location: _Location, asked: ByteRange | None, pinned: Pinned
+    ) -> tuple[Body, Response] | Redirect:
+        """Make one request. A redirect moves the location on; an expired signature takes it back."""
+        hop = AsyncExitStack()
+        async with hop:
+            response = await hop.enter_async_context(
+                self._client.hop(location.url, guarded=location.guarded, now=time.time(), asked=asked)
+            )
+            signed = is_signed(location.url)
+            try:
+                answer = judge(
+                    response.status,
+                    response.headers,
+                    asked=asked,
+                    pinned=pinned,
+                    signed=signed,
+                    now=time.time(),
+                )
+            except TransferError as error:
+                if error.error_class == "url_expired" and self._location is location:
+                    self._location = None
+                raise
+            if isinstance(answer, Redirect):
+                await self._move(location, answer)
+                return answer
+            await stack.enter_async_context(hop.pop_all())
+            return answer, response
+        raise AssertionError("unreachable")
+
+    async def _move(self, location: _Location, answer: Redirect) -> None:
+        if location.hops + 1 > MAX_HOPS:
+            self._location = None
+            raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects from {origin_of(self._url).host}")
+        url = next_url(location.url, answer.location)
+        guarded = location.guarded or await self._client.must_guard(self._url)
+        if self._location is location or self._location is None:
+            self._location = _Location(url, guarded, location.hops + 1)

@@ -1,0 +1,1 @@
+"""A name becomes artifacts: catalogue, Hub, URLs."""

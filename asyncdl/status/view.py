@@ -1,0 +1,266 @@
+"""A snapshot as text of at most 80 columns, and as rich renderables for a terminal. Pure: reads no clock, no queue.
+
+What is said is decided once, in the functions that return cells; plain text and rich only lay them out. The plain
+form never imports rich, for `status --once` must start in 150 ms.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from asyncdl.core.names import display
+from asyncdl.core.retry import TREATMENTS
+from asyncdl.core.states import State
+from asyncdl.status.figures import bytes_text, count_text, duration_text, fit, share_text, utc_text, width_of
+from asyncdl.status.snapshot import DatasetState, EngineState, Snapshot
+from asyncdl.store.reader import ErrorRow
+
+if TYPE_CHECKING:
+    from rich.console import RenderableType
+
+COLUMNS = 80
+BAR_CELLS = 20
+MAX_DATASETS = 30
+"""Rows of subsets shown; a dataset with two thousand languages must not scroll the errors away."""
+
+MAX_EXAMPLE_LINES = 3
+
+KINDS = ("download", "verify", "tokenize", "episode", "build", "upload")
+STATES = (State.AVAILABLE, State.RUNNING, State.COMPLETED, State.DISCARDED)
+
+_ORDER = {State.RUNNING: 0, State.DISCARDED: 1, State.AVAILABLE: 2, State.COMPLETED: 3}
+_COLOURS = {State.RUNNING: "cyan", State.DISCARDED: "red", State.COMPLETED: "green", State.AVAILABLE: "default"}
+
+
+@dataclass(frozen=True, slots=True)
+class DatasetCells:
+    """One row of the list of datasets. group: dataset and revision, the heading above it. share in [0, 1]."""
+
+    group: str
+    title: str
+    share: float
+    percent: str
+    files: str
+    state: State
+
+
+def headline(shot: Snapshot) -> str:
+    """Return the one line that says where everything stands: state, files, bytes, rate, ETA, trouble."""
+    downloads = shot.jobs.get("download", {})
+    n_files = sum(n for state, n in downloads.items() if state != State.CANCELLED)
+    n_done = downloads.get(State.COMPLETED, 0)
+    known = bytes_text(shot.known_bytes)
+    parts = [
+        state_text(shot),
+        f"{n_done:,}/{count_text(n_files, 'file')}",
+        f"{bytes_text(shot.done_bytes)} of {known} ({share_text(shot.done_bytes, shot.known_bytes)})",
+    ]
+    if shot.per_s > 0:
+        parts.append(f"{bytes_text(shot.per_s)}/s")
+    if shot.eta_s:
+        parts.append(f"ETA {duration_text(shot.eta_s)}")
+    n_discarded = shot.n_in(State.DISCARDED)
+    if n_discarded:
+        parts.append(f"{n_discarded:,} discarded")
+    return ", ".join(parts)
+
+
+def state_text(shot: Snapshot) -> str:
+    """Return running, waiting (work but no engine alive), done or empty."""
+    if shot.n_in(State.RUNNING, State.AVAILABLE):
+        return "running" if any(engine.is_alive for engine in shot.engines) else "waiting"
+    return "done" if shot.jobs else "empty"
+
+
+def line(shot: Snapshot) -> str:
+    """Return the headline and what the later stages do, for a log that gets one line now and then."""
+    later = [
+        f"{kind} {counts.get(State.COMPLETED, 0):,}/{sum(counts.values()):,}"
+        for kind, counts in stage_counts(shot)
+        if kind != "download"
+    ]
+    return ", ".join([headline(shot), *later])
+
+
+def stage_counts(shot: Snapshot) -> Iterator[tuple[str, dict[State, int]]]:
+    """Yield (kind, {state: n}) in the order of the work, only kinds that have jobs; cancelled ones are left out."""
+    for kind in KINDS:
+        counts = {state: shot.jobs.get(kind, {}).get(state, 0) for state in STATES}
+        if any(counts.values()):
+            yield kind, counts
+
+
+def dataset_cells(shot: Snapshot) -> tuple[list[DatasetCells], str]:
+    """Return the rows to show and what to say of the rest ('' for nothing).
+
+    Rows of one dataset stand together; the dataset, and in it the subset, that needs a look comes first.
+    """
+    urgency: dict[str, int] = {}
+    for row in shot.datasets:
+        urgency[row.name] = min(_ORDER[row.state], urgency.get(row.name, len(_ORDER)))
+    rows = sorted(
+        shot.datasets, key=lambda row: (urgency[row.name], row.name, row.revision, _ORDER[row.state], row.subset)
+    )
+    n_more = len(rows) - MAX_DATASETS
+    more = f"and {count_text(n_more, 'more subset')}: see status --json" if n_more > 0 else ""
+    return [_cells(row) for row in rows[:MAX_DATASETS]], more
+
+
+def _cells(row: DatasetState) -> DatasetCells:
+    by_bytes = row.known_bytes > 0
+    done, known = (row.done_bytes, row.known_bytes) if by_bytes else (row.n_files_done, row.n_files)
+    return DatasetCells(
+        group=display(f"{row.name} at {row.revision[:12]}" if row.revision else row.name),
+        title=display(row.subset) or "(root)",
+        share=done / known if known else 1.0,
+        percent=share_text(done, known),
+        files=f"{row.n_files_done:,}/{row.n_files:,}",
+        state=row.state,
+    )
+
+
+def error_lines(row: ErrorRow, now: float) -> tuple[str, str, str]:
+    """Return (how often what and what happens next, an example, what to do)."""
+    if row.next_retry_at is not None:
+        later = row.next_retry_at - now
+        then = f"next try in {duration_text(later)}" if later > 0 else "to be tried again"
+    else:
+        then = "being tried again"
+    if row.n_discarded:
+        rest = f", others {then}" if row.n_discarded < row.n else ""
+        then = f"{row.n_discarded:,} discarded{rest}"
+    known = TREATMENTS.get(row.error_class)
+    title = f"{row.n:,} x {row.kind} {row.error_class}: {then}"
+    return title, display(f"{row.path}: {row.text}"), f"hint: {known.hint}" if known else ""
+
+
+def engine_line(engine: EngineState, now: float) -> str:
+    """Return one engine: where it is, how large, how fast, or that it is dead."""
+    name = f"{display(engine.host)} pid {engine.pid}:"
+    ago = duration_text(now - engine.beat_at)
+    if not engine.is_alive:
+        return f"{name} dead, last beat {ago} ago; its jobs go to the next engine"
+    requests = count_text(engine.n_requests, "request")
+    return f"{name} {engine.workers} workers, {requests}, {bytes_text(engine.per_s)}/s, beat {ago} ago"
+
+
+def plain(shot: Snapshot) -> str:
+    """Return the snapshot as text without colours, no line wider than COLUMNS, ending in a newline."""
+    lines = [*_wrapped(f"{utc_text(shot.at)} {headline(shot)}", 0)]
+    if not shot.jobs:
+        lines += ["", "the queue is empty; asyncdl enqueue TARGET fills it"]
+    lines += [*_plain_stages(shot), *_plain_datasets(shot), *_plain_errors(shot), *_plain_engines(shot)]
+    return "\n".join(text.rstrip() for text in lines) + "\n"
+
+
+def _plain_stages(shot: Snapshot) -> list[str]:
+    rows = [f"{kind:<12}" + "".join(f"{counts[state]:>13,}" for state in STATES) for kind, counts in stage_counts(shot)]
+    head = f"{'jobs':<12}" + "".join(f"{state:>13}" for state in STATES)
+    return ["", head, *rows] if rows else []
+
+
+def _plain_datasets(shot: Snapshot) -> list[str]:
+    rows, more = dataset_cells(shot)
+    if not rows:
+        return []
+    files_width = max(len(row.files) for row in rows)
+    title_width = COLUMNS - BAR_CELLS - files_width - len("  " + " " * 4 + "100%" + State.AVAILABLE)
+    lines, group = [], ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            lines += ["", fit(group, COLUMNS)]
+        filled = int(row.share * BAR_CELLS)
+        bar = "#" * filled + "." * (BAR_CELLS - filled)
+        title = fit(row.title, title_width)
+        lines.append(f"  {title} {bar} {row.percent:>4} {row.files:>{files_width}} {row.state}")
+    return [*lines, f"  {more}"] if more else lines
+
+
+def _plain_errors(shot: Snapshot) -> list[str]:
+    lines = []
+    for row in shot.errors:
+        title, example, hint = error_lines(row, shot.at)
+        lines += [*_wrapped(title, 2), *_wrapped(example, 4)[:MAX_EXAMPLE_LINES], *_wrapped(hint, 4)]
+    return ["", "errors", *lines] if lines else []
+
+
+def _plain_engines(shot: Snapshot) -> list[str]:
+    lines = [text for engine in shot.engines for text in _wrapped(engine_line(engine, shot.at), 2)]
+    return ["", "engines", *lines] if lines else []
+
+
+def _wrapped(text: str, indent: int) -> list[str]:
+    """Return `text` in lines of at most COLUMNS, indented, the second line on by two more; a word too long is cut."""
+    lines, line = [], " " * indent
+    room = COLUMNS - indent - 2
+    for word in text.split():
+        shown = word if width_of(word) <= room else fit(word, room)
+        if line.strip() and width_of(line) + 1 + width_of(shown) > COLUMNS:
+            lines.append(line)
+            line = " " * (indent + 2)
+        line += f" {shown}" if line.strip() else shown
+    return [*lines, line] if line.strip() else lines
+
+
+def compact(shot: Snapshot) -> RenderableType:
+    """Return the few rows that `run` shows on a terminal: the headline, a bar, the later stages."""
+    from rich.console import Group
+    from rich.progress_bar import ProgressBar
+    from rich.text import Text
+
+    bar = ProgressBar(total=max(shot.known_bytes, 1), completed=shot.done_bytes, width=COLUMNS // 2)
+    stages = "  ".join(
+        f"{kind} {counts[State.COMPLETED]:,}/{sum(counts.values()):,}" for kind, counts in stage_counts(shot)
+    )
+    return Group(
+        Text(headline(shot), no_wrap=True, overflow="ellipsis"),
+        bar,
+        Text(stages, style="dim", no_wrap=True, overflow="ellipsis"),
+    )
+
+
+def full(shot: Snapshot) -> RenderableType:
+    """Return everything, for a terminal: headline, stages, datasets, errors, engines."""
+    from rich.console import Group
+    from rich.text import Text
+
+    parts: list[RenderableType] = [Text(headline(shot), style="bold"), Text(utc_text(shot.at), style="dim"), Text()]
+    parts += [_rich_stages(shot), Text(), *_rich_datasets(shot)]
+    for row in shot.errors:
+        title, example, hint = error_lines(row, shot.at)
+        parts += [Text(title, style="red"), Text(f"  {example}", style="dim"), Text(f"  {hint}")]
+    parts += [Text(engine_line(engine, shot.at), style="dim" if engine.is_alive else "red") for engine in shot.engines]
+    return Group(*parts)
+
+
+def _rich_stages(shot: Snapshot) -> RenderableType:
+    from rich.table import Table
+
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
+    table.add_column("jobs")
+    for state in STATES:
+        table.add_column(state, justify="right")
+    for kind, counts in stage_counts(shot):
+        table.add_row(kind, *(f"{counts[state]:,}" for state in STATES))
+    return table
+
+
+def _rich_datasets(shot: Snapshot) -> Sequence[RenderableType]:
+    from rich.progress_bar import ProgressBar
+    from rich.table import Table
+    from rich.text import Text
+
+    rows, more = dataset_cells(shot)
+    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
+    group = ""
+    for row in rows:
+        if row.group != group:
+            group = row.group
+            table.add_row(Text(group, style="bold"))
+        bar = ProgressBar(total=1.0, completed=row.share, width=BAR_CELLS)
+        state = Text(row.state, style=_COLOURS[row.state])
+        table.add_row(Text(f"  {row.title}", overflow="ellipsis", no_wrap=True), bar, row.percent, row.files, state)
+    return [table, Text(more, style="dim")]

@@ -1,0 +1,1 @@
+"""The queue in queue.sqlite. No other room opens that file."""

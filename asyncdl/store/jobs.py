@@ -1,0 +1,260 @@
+"""The verbs of the queue for an engine: claim, renew, progress, settle, rescue. SQL is in queries.sql.
+
+Each verb is one change of the writer's transaction; its answer is durable. Everything an engine says about a job
+carries the lease (id, owner, attempt); when no row matches, somebody else has the job and LeaseLostError is raised.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import apsw
+import orjson
+
+from asyncdl.core.model import Digest, Job, Kind, NewJob
+from asyncdl.core.names import SafePath
+from asyncdl.core.retry import MAX_CRASHES
+from asyncdl.errors import LeaseLostError
+from asyncdl.store import place, sql
+from asyncdl.store.writer import Writer
+
+PRIORITIES = range(10)
+
+RESCUE_BATCH = 1000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GiveBack:
+    """How a job goes back: outcome and its error, when it may be claimed again, what it is charged."""
+
+    outcome: Literal["retry", "parked", "released", "crashed"]
+    run_at: float
+    failures: int
+    error_class: str | None = None
+    error_text: str | None = None
+
+
+class Jobs:
+    """The queue as one engine sees it. Owns nothing: the writer is closed by who made it.
+
+    Every verb may also raise NoRoomError or StoreError (see Writer): then nothing of it happened.
+    """
+
+    def __init__(self, writer: Writer, owner: str) -> None:
+        self._writer = writer
+        self._q = sql.queries()
+        self.owner = owner
+
+    async def claim(self, kind: Kind, n: int, *, now: float, lease_s: float) -> list[Job]:
+        """Take up to `n` jobs of `kind` that are due at `now`, most urgent first, oldest first within a priority."""
+
+        def change(connection: apsw.Connection) -> list[Job]:
+            jobs: list[Job] = []
+            for priority in PRIORITIES:
+                bindings = {
+                    "owner": self.owner, "now": now, "lease_s": lease_s, "kind": kind, "priority": priority,
+                    "n": n - len(jobs),
+                }  # fmt: skip
+                rows = sql.rows(connection, self._q["claim"], bindings)
+                jobs += [_job(row, self.owner) for row in sorted(rows)]
+                if len(jobs) == n:
+                    break
+            return jobs
+
+        return await self._writer.write(change)
+
+    async def renew(self, *, now: float, lease_s: float) -> dict[int, int]:
+        """Prolong every lease of this engine; return {job id: attempt} of those it still has."""
+
+        def change(connection: apsw.Connection) -> dict[int, int]:
+            bindings = {"owner": self.owner, "now": now, "lease_s": lease_s}
+            return dict(sql.rows(connection, self._q["renew"], bindings))
+
+        return await self._writer.write(change)
+
+    async def check_held(self, job: Job) -> None:
+        """Raise LeaseLostError unless the lease holds. For the last look before a publish."""
+
+        def change(connection: apsw.Connection) -> None:
+            if not sql.rows(connection, self._q["still_held"], _lease(job)):
+                raise LeaseLostError(f"the lease of job {job.id} is held by another")
+
+        await self._writer.write(change)
+
+    async def progress(self, job: Job, *, had: str, validator: str | None, size_bytes: int | None, done: int) -> None:
+        """Record durable ranges: bytes that a completed fdatasync covers, and what object they belong to."""
+        bindings = _lease(job) | {
+            "had": had, "validator": validator, "size_bytes": size_bytes, "done_bytes": done,
+        }  # fmt: skip
+        await self._fenced("progress", bindings)
+
+    async def forget_bytes(self, job: Job) -> None:
+        """Record that nothing of the object is had any more."""
+        await self._fenced("forget_bytes", _lease(job))
+
+    async def _fenced(self, name: str, bindings: dict[str, object]) -> None:
+        def change(connection: apsw.Connection) -> None:
+            connection.execute(self._q[name], bindings)
+            _require_row(connection, bindings)
+
+        await self._writer.write(change)
+
+    async def complete(
+        self, job: Job, *, now: float, size_bytes: int | None, result: dict[str, object], children: Sequence[NewJob]
+    ) -> None:
+        """Settle `job` as completed and store what it makes possible, in one transaction."""
+        bindings = _lease(job) | {"now": now, "size_bytes": size_bytes, "result": orjson.dumps(result).decode()}
+
+        def change(connection: apsw.Connection) -> None:
+            connection.execute(self._q["complete"], bindings)
+            _require_row(connection, bindings)
+            for child in children:
+                connection.execute(self._q["insert_child"], _child(child) | {"now": now})
+
+        await self._writer.write(change)
+
+    async def give_back(self, job: Job, back: GiveBack, *, now: float) -> bool:
+        """Settle an attempt that did not finish. Return False where a crash was one too many: it is discarded."""
+        bindings = _lease(job) | {
+            "now": now, "run_at": back.run_at, "failures": back.failures, "crashed": back.outcome == "crashed",
+            "outcome": back.outcome, "error_class": back.error_class, "error_text": back.error_text,
+        }  # fmt: skip
+
+        def change(connection: apsw.Connection) -> bool:
+            if back.outcome == "crashed" and self._is_poison(connection, bindings):
+                _end_attempt(connection, self._q["discard"], bindings | {"outcome": "discarded"})
+                return False
+            _end_attempt(connection, self._q["give_back"], bindings)
+            return True
+
+        return await self._writer.write(change)
+
+    def _is_poison(self, connection: apsw.Connection, lease: dict[str, object]) -> bool:
+        rows = sql.rows(connection, self._q["crashes"], lease)
+        return bool(rows) and rows[0][0] + 1 >= MAX_CRASHES
+
+    async def discard(self, job: Job, *, now: float, error_class: str, error_text: str) -> None:
+        """Settle `job` as discarded: a person must look at it."""
+        bindings = _lease(job) | {
+            "now": now, "outcome": "discarded", "error_class": error_class, "error_text": error_text,
+        }  # fmt: skip
+        await self._writer.write(lambda connection: _end_attempt(connection, self._q["discard"], bindings))
+
+    async def rescue(self, *, now: float, grace_s: float) -> int:
+        """Take back leases that nobody renews; return how many.
+
+        An engine whose process has ended on this machine is known dead: its jobs are free at once, and none is
+        charged, for a SIGKILL says nothing about the file. A lease that ran out is charged as a crash, the third
+        one discards, and the partial is marked: its last holder may wake up and write.
+        One's own leases are left alone: an engine that slept renews them, or finds out that it cannot.
+        """
+
+        def change(connection: apsw.Connection) -> int:
+            n = 0
+            for owner, known in sql.rows(connection, self._q["engines_open"], {"owner": self.owner}):
+                if not place.is_gone(known):
+                    continue
+                held = sql.rows(connection, self._q["held_by"], {"owner": owner, "n": -1})
+                for row in held:
+                    self._rescue_one(connection, row, now=now, orphaned=True)
+                n += len(held)
+                connection.execute(self._q["engine_end"], {"owner": owner, "now": now})
+            bindings = {"owner": self.owner, "now": now - grace_s, "n": RESCUE_BATCH}
+            expired = sql.rows(connection, self._q["expired"], bindings)
+            for row in expired:
+                self._rescue_one(connection, row, now=now, orphaned=False)
+            return n + len(expired)
+
+        return await self._writer.write(change)
+
+    def _rescue_one(
+        self, connection: apsw.Connection, row: tuple[int, str, int, int, float], *, now: float, orphaned: bool
+    ) -> None:
+        id_, owner, attempt, crashes, started_at = row
+        crashes += not orphaned
+        bindings = {
+            "id": id_, "owner": owner, "attempt": attempt, "crashes": crashes, "started_at": started_at, "now": now,
+            "take_over": not orphaned, "outcome": "orphaned" if orphaned else "rescued",
+            "error_class": "engine_died" if orphaned else "lease_expired",
+            "error_text": f"the engine {owner} ended" if orphaned else f"the engine {owner} did not renew its lease",
+        }  # fmt: skip
+        connection.execute(self._q["rescue_last" if crashes >= MAX_CRASHES else "rescue"], bindings)
+        connection.execute(self._q["log_attempt"], bindings)
+
+    async def start_engine(self, *, identity: str, version: str, workers: int, pid: int, now: float) -> None:
+        """Make this engine known. identity: see `store.place`."""
+        bindings = {
+            "owner": self.owner, "host": place.host(), "pid": pid, "identity": identity, "version": version,
+            "workers": workers, "now": now,
+        }  # fmt: skip
+
+        def change(connection: apsw.Connection) -> None:
+            connection.execute(self._q["prune_engines"], bindings)
+            connection.execute(self._q["engine_start"], bindings)
+
+        await self._writer.write(change)
+
+    async def beat(self, *, now: float, per_s: float, n_requests: int) -> None:
+        """Show that the engine lives, and what it measures."""
+        bindings = {"owner": self.owner, "now": now, "per_s": per_s, "n_requests": n_requests}
+        await self._writer.write(lambda connection: _run(connection, self._q["engine_beat"], bindings))
+
+    async def end_engine(self, *, now: float) -> None:
+        bindings = {"owner": self.owner, "now": now}
+        await self._writer.write(lambda connection: _run(connection, self._q["engine_end"], bindings))
+
+    async def change_state(self, verb: Literal["cancel", "revive"], ids: Iterable[int], *, now: float) -> int:
+        """Cancel what is not finished, or revive what was discarded or cancelled; return how many changed.
+
+        A running job that is cancelled is found out by its engine at the next renewal.
+        """
+        wanted = list(ids)
+
+        def change(connection: apsw.Connection) -> int:
+            n = 0
+            for id_ in wanted:
+                connection.execute(self._q[verb], {"id": id_, "now": now})
+                n += connection.changes()
+            return n
+
+        return await self._writer.write(change)
+
+
+def _run(connection: apsw.Connection, statement: str, bindings: dict[str, object]) -> None:
+    connection.execute(statement, bindings)
+
+
+def _lease(job: Job) -> dict[str, object]:
+    return {"id": job.id, "owner": job.owner, "attempt": job.attempt}
+
+
+def _child(job: NewJob) -> dict[str, object]:
+    """By hand, because dataclasses.asdict copies deeply: 7 us a child, where the insert takes 10."""
+    return {
+        "dataset_id": job.dataset_id, "kind": job.kind, "path": job.path, "recipe_id": job.recipe_id,
+        "size_bytes": job.size_bytes, "digest": job.digest,
+    }  # fmt: skip
+
+
+def _require_row(connection: apsw.Connection, lease: dict[str, object]) -> None:
+    if connection.changes() == 0:
+        raise LeaseLostError(f"the lease of job {lease['id']} is held by another")
+
+
+def _end_attempt(connection: apsw.Connection, statement: str, bindings: dict[str, object]) -> None:
+    rows = sql.rows(connection, statement, bindings)
+    if not rows:
+        raise LeaseLostError(f"the lease of job {bindings['id']} is held by another")
+    connection.execute(sql.queries()["log_attempt"], bindings | {"started_at": rows[0][0]})
+
+
+def _job(row: tuple[Any, ...], owner: str) -> Job:
+    id_, kind, dataset_id, recipe_id, path, attempt, failures, size_bytes, digest, had, validator, take_over, n = row
+    return Job(
+        id=id_, kind=kind, dataset_id=dataset_id, recipe_id=recipe_id, path=SafePath(str(path)), owner=owner,
+        attempt=attempt, failures=failures, size_bytes=size_bytes,
+        digest=Digest.parse(str(digest)) if digest else None, had=str(had),
+        validator=validator, take_over=bool(take_over), n_mismatches=n,
+    )  # fmt: skip

@@ -1,0 +1,196 @@
+-- Every statement of the queue, each under its name. Python builds no SQL.
+-- :owner, :attempt and state = 'running' together are the fence: a statement that changes no row has lost it.
+
+-- name: claim
+-- Take the next :n jobs of one kind and priority. The inner WHERE repeats that of job_available literally,
+-- or the planner would not use it. One writer at a time, so no two engines see the same row.
+UPDATE job
+   SET state = 'running', owner = :owner, lease_until = :now + :lease_s, attempt = attempt + 1, started_at = :now
+ WHERE id IN (SELECT id FROM job
+               WHERE state = 'available' AND kind = :kind AND priority = :priority AND run_at <= :now
+               ORDER BY run_at, id LIMIT max(:n, 0))
+RETURNING id, kind, dataset_id, recipe_id, path, attempt, failures, size_bytes, digest, had, validator, take_over,
+  (SELECT count(*) FROM attempt WHERE job_id = job.id AND error_class = 'digest_mismatch');
+
+-- name: renew
+-- Prolong all leases of one engine at once; the ids that come back are the ones it still has.
+UPDATE job SET lease_until = :now + :lease_s WHERE state = 'running' AND owner = :owner RETURNING id, attempt;
+
+-- name: still_held
+SELECT 1 FROM job WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running';
+
+-- name: progress
+-- New durable ranges. The bytes prove that the job is no poison, so crashes start again from zero.
+UPDATE job SET had = :had, validator = :validator, size_bytes = :size_bytes, done_bytes = :done_bytes,
+  take_over = 0, crashes = 0
+ WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running';
+
+-- name: complete
+UPDATE job SET state = 'completed', owner = NULL, lease_until = NULL, ended_at = :now, size_bytes = :size_bytes,
+  done_bytes = coalesce(:size_bytes, 0), had = '', failures = 0, crashes = 0, take_over = 0, result = :result,
+  error_class = NULL, error_text = NULL
+ WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running';
+
+-- name: give_back
+-- Retry, park and release: the job can be claimed again from :run_at. NULL texts keep the last error. take_over
+-- stays: who gives back untried has not taken over.
+UPDATE job SET state = 'available', owner = NULL, lease_until = NULL, run_at = :run_at,
+  failures = :failures, crashes = crashes + :crashed,
+  error_class = coalesce(:error_class, error_class), error_text = coalesce(:error_text, error_text)
+ WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running'
+RETURNING started_at;
+
+-- name: discard
+UPDATE job SET state = 'discarded', owner = NULL, lease_until = NULL, ended_at = :now,
+  error_class = :error_class, error_text = :error_text
+ WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running'
+RETURNING started_at;
+
+-- name: forget_bytes
+-- The object changed or its content is wrong: nothing of it is had any more.
+UPDATE job SET had = '', validator = NULL, done_bytes = 0
+ WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running';
+
+-- name: crashes
+SELECT crashes FROM job WHERE id = :id;
+
+-- name: log_attempt
+INSERT INTO attempt VALUES (:id, :attempt, :owner, :started_at, :now, :outcome, :error_class, :error_text);
+
+-- name: insert_child
+-- A parent that was done again makes its children be done again; a child under way is left alone.
+INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
+VALUES (:dataset_id, :kind, :path, :recipe_id, :size_bytes, :digest, 5, :now, :now)
+ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+   SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, done_bytes = 0,
+       size_bytes = excluded.size_bytes, digest = excluded.digest, result = NULL,
+       error_class = NULL, error_text = NULL
+ WHERE state IN ('completed', 'discarded', 'cancelled');
+
+-- name: expired
+-- Not one's own: after a suspend or a jump of the clock the engine renews them, or finds out that it cannot.
+SELECT id, owner, attempt, crashes, started_at FROM job
+ WHERE state = 'running' AND lease_until < :now AND owner <> :owner LIMIT :n;
+
+-- name: held_by
+SELECT id, owner, attempt, crashes, started_at FROM job WHERE state = 'running' AND owner = :owner LIMIT :n;
+
+-- name: rescue
+UPDATE job SET state = 'available', owner = NULL, lease_until = NULL, run_at = :now, crashes = :crashes,
+  take_over = :take_over
+ WHERE id = :id AND attempt = :attempt AND state = 'running';
+
+-- name: rescue_last
+UPDATE job SET state = 'discarded', owner = NULL, lease_until = NULL, ended_at = :now, crashes = :crashes,
+  take_over = :take_over, error_class = :error_class, error_text = :error_text
+ WHERE id = :id AND attempt = :attempt AND state = 'running';
+
+-- name: put_dataset
+INSERT INTO dataset (name, revision, subset, source, origin, local_root, text_field, created_at)
+VALUES (:name, :revision, :subset, :source, :origin, :local_root, :text_field, :now)
+ON CONFLICT (name, revision, subset) DO UPDATE SET origin = excluded.origin, text_field = excluded.text_field
+RETURNING id;
+
+-- name: put_recipe
+INSERT INTO recipe (name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length)
+VALUES (:name, :tokenizer, :tokenizer_path, :tokenizer_sha256, :eos_id, :max_seq_length)
+ON CONFLICT (name) DO UPDATE SET tokenizer_path = excluded.tokenizer_path
+RETURNING id;
+
+-- name: staged_tables
+-- Artifacts wait here, in a file of SQLite's own beside no one's way, until all of a listing is known.
+CREATE TEMP TABLE IF NOT EXISTS staged (
+  path TEXT PRIMARY KEY, subset INTEGER NOT NULL, size_bytes INTEGER, digest TEXT, missing INTEGER NOT NULL
+) STRICT, WITHOUT ROWID;
+CREATE TEMP TABLE IF NOT EXISTS staged_subset (subset INTEGER PRIMARY KEY, dataset_id INTEGER NOT NULL) STRICT;
+
+-- name: clear_staged
+DELETE FROM temp.staged;
+DELETE FROM temp.staged_subset;
+
+-- name: stage
+INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?);
+
+-- name: stage_subset
+INSERT INTO temp.staged_subset VALUES (:subset, :dataset_id);
+
+-- name: n_staged
+SELECT count(*) FROM temp.staged;
+
+-- name: enqueue_staged
+-- :missing rows have no finished file on disk, so even a completed download is revived. What a discarded one
+-- had of its bytes it keeps. CROSS JOIN: in the order of the paths, so that B-trees grow at their ends.
+INSERT INTO job (dataset_id, kind, path, size_bytes, digest, priority, run_at, created_at)
+SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, :priority, :now, :now
+  FROM temp.staged s CROSS JOIN temp.staged_subset u ON u.subset = s.subset WHERE true ORDER BY s.path
+ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+   SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0,
+       size_bytes = excluded.size_bytes, digest = excluded.digest,
+       done_bytes = CASE state WHEN 'completed' THEN 0 ELSE done_bytes END,
+       validator = CASE state WHEN 'completed' THEN NULL ELSE validator END,
+       result = NULL, error_class = NULL, error_text = NULL
+ WHERE state IN ('discarded', 'cancelled')
+    OR (state = 'completed' AND (SELECT missing FROM temp.staged s WHERE s.path = job.path));
+
+-- name: supersede
+-- A newer revision of the same files: older downloads that nobody works on are cancelled. The order of the joins
+-- makes it free where there is no older revision.
+UPDATE job SET state = 'cancelled', ended_at = :now
+ WHERE id IN (SELECT j.id
+                FROM temp.staged_subset u CROSS JOIN dataset new ON new.id = u.dataset_id
+                CROSS JOIN dataset old ON old.name = new.name AND old.subset = new.subset AND old.source = new.source
+                       AND old.revision <> new.revision
+                CROSS JOIN job j ON j.dataset_id = old.id AND j.kind = 'download' AND j.state = 'available'
+                CROSS JOIN temp.staged s ON s.path = j.path AND s.subset = u.subset);
+
+-- name: revive_stages
+-- Later stages of a finished file that were discarded are tried again when it is enqueued again.
+UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0,
+  error_class = NULL, error_text = NULL
+ WHERE id IN (SELECT j.id
+                FROM temp.staged_subset u CROSS JOIN job j ON j.dataset_id = u.dataset_id
+                       AND j.kind IN ('verify', 'tokenize') AND j.state IN ('discarded', 'cancelled')
+                CROSS JOIN temp.staged s ON s.path = j.path AND NOT s.missing
+                CROSS JOIN job d ON d.dataset_id = j.dataset_id AND d.kind = 'download' AND d.path = j.path
+                       AND d.recipe_id = 0 AND d.state = 'completed');
+
+-- name: tie_recipe
+INSERT INTO dataset_recipe SELECT dataset_id, :recipe_id FROM temp.staged_subset WHERE true ON CONFLICT DO NOTHING;
+
+-- name: tokenize_verified
+-- A recipe tied to files that are verified already: their next stage begins now.
+INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
+SELECT v.dataset_id, 'tokenize', v.path, :recipe_id, v.size_bytes, v.digest, :priority, :now, :now
+  FROM temp.staged_subset u CROSS JOIN job v ON v.dataset_id = u.dataset_id AND v.kind = 'verify'
+         AND v.state = 'completed'
+  CROSS JOIN temp.staged s ON s.path = v.path AND NOT s.missing
+ WHERE true
+ON CONFLICT DO NOTHING;
+
+-- name: cancel
+-- A running one is still written to until its engine renews, so the next holder must take the partial over.
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now,
+  take_over = max(take_over, state = 'running')
+ WHERE id = :id AND state IN ('available', 'running');
+
+-- name: revive
+UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0,
+  error_class = NULL, error_text = NULL
+ WHERE id = :id AND state IN ('discarded', 'cancelled');
+
+-- name: engine_start
+INSERT INTO engine (owner, host, pid, identity, version, workers, started_at, beat_at)
+VALUES (:owner, :host, :pid, :identity, :version, :workers, :now, :now);
+
+-- name: engine_beat
+UPDATE engine SET beat_at = :now, per_s = :per_s, n_requests = :n_requests WHERE owner = :owner;
+
+-- name: engine_end
+UPDATE engine SET beat_at = :now, ended_at = :now, per_s = 0, n_requests = 0 WHERE owner = :owner;
+
+-- name: engines_open
+SELECT owner, identity FROM engine WHERE ended_at IS NULL AND owner <> :owner;
+
+-- name: prune_engines
+-- A week of engines is enough history for a person; one that nobody could see end is silent for as long.
+DELETE FROM engine WHERE beat_at < :now - 604800;

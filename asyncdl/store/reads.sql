@@ -1,0 +1,88 @@
+-- Every question to the queue that changes nothing, each under its name. All are short: a reader that stays
+-- open keeps the WAL from being reused.
+
+-- name: counters
+SELECT kind, state, sum(n) AS n FROM counter GROUP BY kind, state HAVING sum(n) > 0;
+
+-- name: bytes
+-- What the downloads amount to; cancelled ones are nobody's wish any more.
+SELECT coalesce(sum(size_bytes), 0), coalesce(sum(done_bytes), 0), coalesce(sum(n_unsized), 0)
+  FROM counter WHERE kind = 'download' AND state <> 'cancelled';
+
+-- name: datasets
+SELECT d.name, d.subset, d.revision,
+       sum(c.n), sum(CASE WHEN c.state = 'completed' THEN c.n ELSE 0 END),
+       sum(c.size_bytes), sum(c.done_bytes),
+       sum(CASE WHEN c.state = 'running' THEN c.n ELSE 0 END),
+       sum(CASE WHEN c.state = 'discarded' THEN c.n ELSE 0 END)
+  FROM counter c JOIN dataset d ON d.id = c.dataset_id
+ WHERE c.kind = 'download' AND c.state <> 'cancelled' AND c.n > 0
+ GROUP BY d.id ORDER BY d.name, d.subset, d.id;
+
+-- name: stage_states
+-- Which stages of a dataset are unfinished, to say what state the whole is in.
+SELECT d.name, d.subset, d.revision, c.kind, c.state, c.n
+  FROM counter c JOIN dataset d ON d.id = c.dataset_id WHERE c.n > 0 AND c.state <> 'cancelled';
+
+-- name: errors
+SELECT kind, error_class, count(*), max(coalesce(ended_at, started_at)),
+       min(CASE WHEN state = 'available' THEN run_at END), max(id),
+       sum(state = 'discarded')
+  FROM job WHERE error_class IS NOT NULL AND state <> 'cancelled' GROUP BY kind, error_class ORDER BY 3 DESC;
+
+-- name: error_text
+SELECT error_text, path FROM job WHERE id = :id;
+
+-- name: engines
+SELECT owner, host, pid, identity, version, workers, started_at, beat_at, per_s, n_requests
+  FROM engine WHERE ended_at IS NULL ORDER BY started_at;
+
+-- name: dataset_by_id
+SELECT id, name, revision, subset, source, origin, local_root, text_field FROM dataset WHERE id = :id;
+
+-- name: recipes_of
+SELECT r.id, r.name, r.tokenizer, r.tokenizer_path, r.tokenizer_sha256, r.eos_id, r.max_seq_length
+  FROM recipe r JOIN dataset_recipe t ON t.recipe_id = r.id WHERE t.dataset_id = :dataset_id ORDER BY r.id;
+
+-- name: recipe_by_name
+SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe WHERE name = :name;
+
+-- name: recipe_by_id
+SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe WHERE id = :id;
+
+-- name: unfinished
+SELECT coalesce(sum(n), 0) FROM counter WHERE state IN ('available', 'running');
+
+-- name: next_run_at
+-- When the next waiting job of a kind may be claimed: one look at the claim's index for each priority.
+SELECT min(run_at) FROM job WHERE state = 'available' AND kind = :kind AND priority = :priority;
+
+-- name: discarded_classes
+SELECT error_class, count(*) FROM job INDEXED BY job_error
+ WHERE error_class IS NOT NULL AND state = 'discarded' GROUP BY error_class;
+
+-- name: bytes_to_fetch
+-- What the disk must still take, for the check before a run.
+SELECT coalesce(sum(size_bytes - done_bytes), 0), coalesce(sum(n), 0) FROM counter
+ WHERE kind = 'download' AND state IN ('available', 'running');
+
+-- name: manifest_files
+-- Every file ever enqueued and not cancelled, in path order, with its verify job where there is one.
+SELECT d.name, d.revision, d.local_root, j.path, j.size_bytes, j.digest, j.state, j.result, j.error_class,
+       v.state, v.result, v.error_class
+  FROM job j JOIN dataset d ON d.id = j.dataset_id
+  LEFT JOIN job v ON v.dataset_id = j.dataset_id AND v.kind = 'verify' AND v.path = j.path AND v.recipe_id = 0
+ WHERE j.kind = 'download' AND j.state <> 'cancelled' ORDER BY d.name, d.subset, d.id, j.path;
+
+-- name: recipes
+SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe ORDER BY name;
+
+-- name: tokenized
+-- The finished tokenize jobs of one recipe, in the order of the manifest.
+SELECT d.name, d.revision, d.subset, j.path, j.digest, j.result
+  FROM job j JOIN dataset d ON d.id = j.dataset_id
+ WHERE j.kind = 'tokenize' AND j.recipe_id = :recipe_id AND j.state = 'completed'
+ ORDER BY d.name, d.subset, j.path, d.id;
+
+-- name: data_version
+PRAGMA data_version;

@@ -1,0 +1,68 @@
+"""The log of a run: one JSON object per line, no secret in it, and no harm when it cannot be written."""
+
+from __future__ import annotations
+
+import errno
+import os
+
+import orjson
+import pytest
+
+from asyncdl.cli.event_log import EventLog
+from asyncdl.core.events import JobEnded, Stopping
+from asyncdl.errors import ConfigError
+
+ENDED = JobEnded(
+    kind="download", dataset="org/name", path="a", attempt=1, outcome="retry", error_class="url_expired",
+    message="GET http://h/a?Signature=abcdef&x=1 hf_abcdefghijk \x1b[2J",
+)  # fmt: skip
+
+
+def lines_of(path):
+    return [orjson.loads(line) for line in path.read_bytes().splitlines()]
+
+
+def test_events_are_objects_with_their_name_and_time_and_without_secrets(tmp_path):
+    log = EventLog(tmp_path, on_stdout=False)
+    log.tell(ENDED)
+    log.tell(Stopping(how="drain"))
+    log.close()
+    ended, stopping = lines_of(log.path)
+    assert (ended["event"], ended["kind"], ended["attempt"]) == ("job_ended", "download", 1)
+    assert ended["at"] > 1.7e9
+    assert stopping["event"] == "stopping"
+    text = log.path.read_text()
+    assert "abcdef" not in text
+    assert "\\u001b" not in text
+
+
+def test_the_same_lines_go_to_stdout_where_asked_for(tmp_path, capfdbinary):
+    log = EventLog(tmp_path, on_stdout=True)
+    log.tell(ENDED)
+    log.close()
+    assert capfdbinary.readouterr().out == log.path.read_bytes()
+
+
+def test_two_runs_of_one_second_have_two_files(tmp_path):
+    logs = [EventLog(tmp_path, on_stdout=False) for _ in range(2)]
+    for log in logs:
+        log.close()
+    assert len({log.path for log in logs}) == 2
+
+
+def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path):
+    log = EventLog(tmp_path, on_stdout=False)
+    full = os.open("/dev/full", os.O_WRONLY)
+    os.dup2(full, log._file.fileno())
+    os.close(full)
+    log.tell(ENDED)
+    log.tell(ENDED)
+    log.close()
+    assert log.failed.errno == errno.ENOSPC
+
+
+def test_a_data_dir_that_cannot_be_written_to_is_a_config_error(tmp_path):
+    (tmp_path / "logs").write_text("in the way")
+    with pytest.raises(ConfigError) as caught:
+        EventLog(tmp_path, on_stdout=False)
+    assert "--data-dir" in caught.value.hint

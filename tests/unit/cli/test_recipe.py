@@ -1,0 +1,55 @@
+"""What a recipe is called, and that two tokenizers never share a folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from asyncdl.cli.recipe import is_path, label_of, tell_apart
+from asyncdl.core.model import Recipe
+
+
+def recipe(**other):
+    values = {"name": "tok-512", "tokenizer": "tok", "tokenizer_path": "/t/tokenizer.json"}
+    values |= {"tokenizer_sha256": "a" * 64, "eos_id": 0, "max_seq_length": 512} | other
+    return Recipe(**values)
+
+
+@pytest.mark.parametrize(
+    ("path", "label"),
+    [
+        ("/x/llama3/tokenizer.json", "llama3"),
+        ("/x/llama3", "llama3"),
+        ("/x/mine.json", "mine"),
+        ("/x/v1.5", "v1.5"),
+    ],
+)
+def test_a_local_tokenizer_is_called_after_its_folder_unless_its_file_says_more(path, label):
+    assert label_of(Path(path)) == label
+
+
+@pytest.mark.parametrize("text", ["./tok", "/tok", "~/tok", "tokenizer.json", "../x"])
+def test_what_looks_like_a_path_is_one(text):
+    assert is_path(text)
+
+
+def test_a_name_is_of_the_hub_unless_it_exists_here(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert not is_path("org/name")
+    (tmp_path / "org" / "name").mkdir(parents=True)
+    assert is_path("org/name")
+
+
+def test_the_same_tokenizer_keeps_its_name_wherever_it_lies():
+    moved = recipe(tokenizer_path="/other/tokenizer.json")
+    assert tell_apart(moved, recipe()) == moved
+    assert tell_apart(moved, None) == moved
+
+
+def test_another_tokenizer_of_that_name_gets_its_digest_added():
+    assert tell_apart(recipe(tokenizer_sha256="b" * 64), recipe()).name == "tok-512-bbbbbbbb"
+
+
+def test_the_same_file_with_another_end_of_text_gets_that_added():
+    assert tell_apart(recipe(eos_id=7), recipe()).name == "tok-512-eos7"

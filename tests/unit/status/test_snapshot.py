@@ -1,0 +1,169 @@
+"""What status reads out of a queue, and what it makes of it. Queues are real files, filled through the store."""
+
+from __future__ import annotations
+
+import os
+from contextlib import asynccontextmanager
+
+from asyncdl.core.model import Artifact, Dataset, NewJob
+from asyncdl.core.names import safe_path
+from asyncdl.core.states import State
+from asyncdl.status import snapshot
+from asyncdl.store import place
+from asyncdl.store.enqueue import Enqueue
+from asyncdl.store.jobs import GiveBack, Jobs
+from asyncdl.store.migrate import open_writer
+from asyncdl.store.reader import Reader
+from asyncdl.store.writer import Writer
+
+NOW = 1_790_000_000.0
+ORG = Dataset(
+    name="org/name",
+    revision="a" * 40,
+    subset="",
+    source="hub",
+    origin="http://127.0.0.1:1",
+    local_root=safe_path("raw/org--name"),
+    text_field="text",
+)
+
+
+@asynccontextmanager
+async def writing(path):
+    writer = Writer(open_writer(path), path)
+    try:
+        yield writer
+    finally:
+        writer.close()
+
+
+async def enqueue(writer, files, *, now=NOW, dataset=ORG):
+    """files: {path: size or None}."""
+    staged = [(path.rpartition("/")[0], Artifact(safe_path(path), size, None), True) for path, size in files.items()]
+    work = Enqueue(writer, dataset, now=now)
+    await work.stage(staged)
+    return await work.finish(priority=5, recipe=None)
+
+
+async def start(writer, *, owner="me", identity=None, now=NOW, per_s=0.0):
+    jobs = Jobs(writer, owner)
+    await jobs.start_engine(
+        identity=identity or place.identity(os.getpid()), version="0", workers=4, pid=os.getpid(), now=now
+    )
+    await jobs.beat(now=now, per_s=per_s, n_requests=2)
+    return jobs
+
+
+async def complete(jobs, kind, *, children=()):
+    (job,) = await jobs.claim(kind, 1, now=NOW, lease_s=60)
+    await jobs.complete(job, now=NOW, size_bytes=job.size_bytes, result={}, children=children)
+
+
+def take(path, now=NOW):
+    with Reader(path) as reader:
+        return snapshot.take(reader, now)
+
+
+async def test_an_empty_queue_is_all_zeros_and_its_eta_is_zero(tmp_path):
+    async with writing(tmp_path / "q"):
+        pass
+    got = take(tmp_path / "q").to_json()
+    assert got["jobs"] == {}
+    assert got["bytes"] == {"known": 0, "done": 0, "per_s": 0, "remaining": 0}
+    assert (got["eta_s"], got["datasets"], got["errors"], got["engines"]) == (0.0, [], [], [])
+
+
+async def test_the_json_has_the_keys_of_the_contract(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"data/swe/a": 10, "data/swe/b": 20, "data/deu/c": 30})
+        jobs = await start(writer, per_s=5.0)
+        (job,) = await jobs.claim("download", 1, now=NOW, lease_s=60)
+        back = GiveBack(outcome="retry", run_at=NOW + 90, failures=1, error_class="http_503", error_text="busy")
+        await jobs.give_back(job, back, now=NOW)
+        await complete(jobs, "download")
+    got = take(tmp_path / "q", NOW + 1).to_json()
+    assert got["schema_version"] == 1
+    assert got["jobs"] == {"download": {"available": 2, "completed": 1}}
+    assert {key: got["bytes"][key] for key in ("known", "done", "per_s")} == {"known": 60, "done": 10, "per_s": 5.0}
+    assert got["eta_s"] == 50 / 5.0
+    datasets = {row["subset"]: row for row in got["datasets"]}
+    assert datasets["data/deu"] | {"name": "org/name", "files": 1, "files_done": 0} == datasets["data/deu"]
+    assert (datasets["data/swe"]["bytes"], datasets["data/swe"]["state"]) == (30, "available")
+    (error,) = got["errors"]
+    assert (error["kind"], error["class"], error["count"], error["next_retry_at"]) == (
+        "download",
+        "http_503",
+        1,
+        NOW + 90,
+    )
+    (engine,) = got["engines"]
+    assert (engine["host"], engine["pid"], engine["workers"], engine["beat_at"]) == (
+        place.host(),
+        os.getpid(),
+        4,
+        NOW,
+    )
+    assert engine["alive"] is True
+
+
+async def test_without_every_size_nobody_knows_the_eta(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"a": 10, "b": None})
+        await start(writer, per_s=5.0)
+    shot = take(tmp_path / "q")
+    assert (shot.remaining_bytes, shot.eta_s) == (None, None)
+
+
+async def test_when_only_later_stages_remain_there_is_no_eta_and_the_dataset_is_not_done(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"d/a.parquet": 10})
+        jobs = await start(writer, per_s=5.0)
+        child = NewJob(dataset_id=1, kind="verify", path=safe_path("d/a.parquet"), size_bytes=10)
+        await complete(jobs, "download", children=[child])
+        shot = take(tmp_path / "q")
+        assert shot.eta_s is None
+        assert shot.datasets[0].state is State.AVAILABLE
+        assert shot.datasets[0].n_files_done == 1
+        await complete(jobs, "verify")
+    shot = take(tmp_path / "q")
+    assert (shot.eta_s, shot.datasets[0].state) == (0.0, State.COMPLETED)
+
+
+async def test_the_bytes_of_discarded_files_do_not_count_as_to_come(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"a": 10, "b": 30})
+        jobs = await start(writer, per_s=10.0)
+        (job,) = await jobs.claim("download", 1, now=NOW, lease_s=60)
+        await jobs.discard(job, now=NOW, error_class="not_found", error_text="gone")
+    shot = take(tmp_path / "q")
+    assert (shot.known_bytes, shot.remaining_bytes, shot.eta_s) == (40, 30, 3.0)
+
+
+async def test_a_dead_engine_is_marked_and_its_rate_does_not_count(tmp_path):
+    gone = place.identity(os.getpid()) + "0"  # our pid with another start time: a process that has ended
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"a": 1000})
+        await start(writer, owner="gone", identity=gone, per_s=100.0)
+        await start(writer, owner="silent", now=NOW - 46, per_s=50.0)
+        await start(writer, owner="alive", per_s=7.0)
+    shot = take(tmp_path / "q")
+    assert {engine.per_s: engine.is_alive for engine in shot.engines} == {100.0: False, 50.0: False, 7.0: True}
+    assert shot.per_s == 7.0
+
+
+def test_the_state_of_a_whole_is_that_of_its_most_unfinished_part():
+    assert snapshot.state_of(["completed", "discarded", "available", "running"]) is State.RUNNING
+    assert snapshot.state_of(["completed", "discarded", "available"]) is State.AVAILABLE
+    assert snapshot.state_of(["completed", "discarded"]) is State.DISCARDED
+    assert snapshot.state_of(["completed"]) is State.COMPLETED
+
+
+async def test_secrets_in_error_texts_are_masked(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        await enqueue(writer, {"a": 1})
+        jobs = await start(writer)
+        (job,) = await jobs.claim("download", 1, now=NOW, lease_s=60)
+        await jobs.discard(job, now=NOW, error_class="forbidden", error_text="GET http://h/a?Signature=abcdef\x1b[2J")
+    (error,) = take(tmp_path / "q").to_json()["errors"]
+    assert "abcdef" not in error["example"]["message"]
+    assert "\x1b" not in error["example"]["message"]
