@@ -67,19 +67,24 @@ class Scheduler:
         """Claim and fetch until drained; return when no transfer is left."""
         async with asyncio.TaskGroup() as group:
             while not self._draining:
-                n_claimed = await self._claim(group)
-                self._none_left = n_claimed == 0
+                if self._n_claimable > 0:
+                    self._none_left = await self._claim(group) == 0
                 if self._none_left:
                     self._dispatch()  # there is nothing to claim: open files may share the free slots
                 if not self._active:
                     self.idle()
                 await self._until_hungry(timeout_s=LOOK_EVERY_S if self._none_left else None)
 
-    async def _claim(self, group: asyncio.TaskGroup) -> int:
-        n = min(self._n_free, 2 * self._n_slots - len(self._active), CLAIM_BATCH)
-        if n <= 0 or not self._tools.disk_gate.is_open:
+    @property
+    def _n_claimable(self) -> int:
+        if not self._tools.disk_gate.is_open:
             return 0
-        claimed = await self._tools.jobs.claim("download", n, now=time.time(), lease_s=self._tools.leases.lease_s)
+        return min(self._n_free, 2 * self._n_slots - len(self._active), CLAIM_BATCH)
+
+    async def _claim(self, group: asyncio.TaskGroup) -> int:
+        claimed = await self._tools.jobs.claim(
+            "download", self._n_claimable, now=time.time(), lease_s=self._tools.leases.lease_s
+        )
         for job in claimed:
             group.create_task(self._transfer(job), name=f"transfer {job.path}")
         return len(claimed)
@@ -109,9 +114,11 @@ class Scheduler:
         """Give free slots away until there is no taker or no slot; ask for new jobs if slots are left."""
         while self._n_free and self._tools.disk_gate.is_open:
             demands = (transfer.demand() for transfer in self._active.values())
-            chosen = choose(demands, may_claim=not self._none_left and not self._draining)
+            may_claim = not self._none_left and not self._draining
+            chosen = choose(demands, may_claim=may_claim)
             if chosen is None:
-                self._hungry.set()
+                if may_claim and self._n_claimable > 0:
+                    self._hungry.set()
                 return
             self._n_free -= 1
             self._active[chosen].start_next().add_done_callback(self._slot_free)

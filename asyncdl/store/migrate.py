@@ -77,13 +77,17 @@ def _open(path: Path, version: int, steps: Mapping[int, Step]) -> apsw.Connectio
         if found != version:
             _migrate(connection, path, version=version, found=found, steps=steps)
     except BaseException as error:
-        # A close would copy another program's WAL into its file; one that was not there is ours to clear away.
-        connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(had_wal))
-        connection.close()
+        _close_untouched(connection, had_wal=had_wal)
         if isinstance(error, apsw.Error | OSError):
             raise _told(path, error) from error
         raise
     return connection
+
+
+def _close_untouched(connection: apsw.Connection, *, had_wal: bool) -> None:
+    """A close would copy a WAL that is not ours into its file; one that was not there is ours to clear away."""
+    connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, int(had_wal))
+    connection.close()
 
 
 def _migrate(connection: apsw.Connection, path: Path, *, version: int, found: int, steps: Mapping[int, Step]) -> None:
@@ -166,6 +170,7 @@ def open_reader(path: Path) -> apsw.Connection:
     if not path.exists():
         raise _no_queue(path)
     place.refuse_network(path)
+    had_wal = Path(f"{path}-wal").exists()
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     except apsw.Error as error:
@@ -177,7 +182,7 @@ def open_reader(path: Path) -> apsw.Connection:
         connection.execute("PRAGMA query_only = ON")
         found = check_version(connection, path)
     except BaseException as error:
-        connection.close()
+        _close_untouched(connection, had_wal=had_wal)
         if isinstance(error, apsw.Error):
             raise _told(path, error) from error
         raise
