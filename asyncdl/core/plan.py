@@ -44,7 +44,7 @@ class Demand:
 def choose(demands: Iterable[Demand], *, may_claim: bool) -> int | None:
     """Return the key of the transfer that gets the next free slot; None to claim a new job instead.
 
-    demands: in the order the jobs were claimed. First every file gets up to FAIR_CONNECTIONS, oldest first, so
+    demands: in the order they first asked. First every file gets up to FAIR_CONNECTIONS, oldest first, so
     that files end in the order they began and few are open at once; then new jobs; only when there are none do
     the open files share the rest, the one with the fewest requests first. With nothing to do the answer is None.
     """

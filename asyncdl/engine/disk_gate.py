@@ -36,12 +36,16 @@ class DiskGate:
             self._listen(DiskPaused(needed_bytes=needed_bytes, free_bytes=room.free(self._data_dir).free_bytes))
             self._closed.set()
 
+    async def _look(self) -> room.Room:
+        return await self._threads.call(room.free, self._data_dir)
+
     async def watch_for_ever(self) -> None:
         while True:
             await self._closed.wait()
-            while not (found := await self._threads.call(room.free, self._data_dir)).holds(self._needed_bytes, 1):
-                # Nobody tells when room appears.
+            found = await self._look()
+            while not found.holds(self._needed_bytes, 1):
                 await asyncio.sleep(LOOK_EVERY_S)
+                found = await self._look()
             self._closed.clear()
             self._listen(DiskResumed(free_bytes=found.free_bytes))
             self.opened()

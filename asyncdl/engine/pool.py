@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import multiprocessing
 import os
+from concurrent.futures.process import BrokenProcessPool
 from types import TracebackType
 from typing import Self
 
@@ -34,8 +35,11 @@ class Pool:
         self.n_processes = n_processes
         for name, value in entry.THREAD_ENV.items():
             os.environ.setdefault(name, value)  # read by native libraries when a child loads them
-        self._pool = ProcessPool(
-            max_workers=n_processes,
+        self._pool = self._new_pool()
+
+    def _new_pool(self) -> ProcessPool:
+        return ProcessPool(
+            max_workers=self.n_processes,
             context=multiprocessing.get_context("spawn"),
             initializer=entry.prepare,
             initargs=(MEMORY_LIMIT_BYTES,),
@@ -59,12 +63,17 @@ class Pool:
         Raises WorkerCrashError when the child died or took longer than timeout_s, TransferError("worker_error")
         when it raised: that is a bug.
         """
-        future = self._pool.schedule(entry.run, args=(task,), timeout=timeout_s)
+        pool = self._pool
+        future = pool.schedule(entry.run, args=(task,), timeout=timeout_s)
         try:
             return await asyncio.wrap_future(future)
         except ProcessExpired as error:
             text = f"the worker process died (exit code {error.exitcode})"
             raise WorkerCrashError("worker_crashed", text) from error
+        except BrokenProcessPool as error:
+            if pool is self._pool:  # a child died while it had no task; pebble gives the whole pool up
+                self._pool = self._new_pool()
+            raise TransferError("worker_error", "the process pool broke and was built again") from error
         except TimeoutError as error:
             raise WorkerCrashError("worker_timeout", f"the worker took longer than {timeout_s:.0f} s") from error
         except asyncio.CancelledError:

@@ -39,6 +39,7 @@ class Scheduler:
         self._attempts = attempts
         self._datasets = datasets
         self._active: dict[int, Transfer] = {}
+        self._asking: dict[int, Transfer] = {}  # those with segments to start, in the order they first asked
         self._hungry = asyncio.Event()
         self._draining = False
         self._none_left = False
@@ -100,7 +101,7 @@ class Scheduler:
     async def _transfer(self, job: Job) -> None:
         dataset = self._datasets.dataset(job.dataset_id)
         final = final_path(self._data_dir, dataset.local_root, job.path)
-        transfer = Transfer(job, dataset, final, self._tools, self._dispatch)
+        transfer = Transfer(job, dataset, final, self._tools, self._serve)
         self._active[job.id] = transfer
         try:
             if self._draining:
@@ -108,12 +109,18 @@ class Scheduler:
             await self._attempts.run(job, transfer.run, lambda: transfer.progressed)
         finally:
             del self._active[job.id]
+            self._asking.pop(job.id, None)
             self._dispatch()
+
+    def _serve(self, transfer: Transfer) -> None:
+        """`transfer` has segments to start."""
+        self._asking[transfer.job.id] = transfer
+        self._dispatch()
 
     def _dispatch(self) -> None:
         """Give free slots away until there is no taker or no slot; ask for new jobs if slots are left."""
         while self._n_free and self._tools.disk_gate.is_open:
-            demands = (transfer.demand() for transfer in self._active.values())
+            demands = (transfer.demand() for transfer in self._asking.values())
             may_claim = not self._none_left and not self._draining
             chosen = choose(demands, may_claim=may_claim)
             if chosen is None:
@@ -121,7 +128,10 @@ class Scheduler:
                     self._hungry.set()
                 return
             self._n_free -= 1
-            self._active[chosen].start_next().add_done_callback(self._slot_free)
+            transfer = self._asking[chosen]
+            transfer.start_next().add_done_callback(self._slot_free)
+            if not transfer.demand().n_waiting:
+                del self._asking[chosen]
 
     def _slot_free(self, _task: asyncio.Task[None]) -> None:
         self._n_free += 1

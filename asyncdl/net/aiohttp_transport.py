@@ -67,6 +67,7 @@ class AiohttpTransport:
     def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
         self._proxies = getproxies()
+        self._tls = ssl.create_default_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
 
     async def __aenter__(self) -> Self:
         self._session = self._new_session(None)
@@ -83,7 +84,7 @@ class AiohttpTransport:
             resolver=resolver,
             ttl_dns_cache=DNS_TTL_S,
             keepalive_timeout=30,
-            ssl=ssl.create_default_context(),  # honours SSL_CERT_FILE and SSL_CERT_DIR
+            ssl=self._tls,
         )
         return aiohttp.ClientSession(
             connector=connector,

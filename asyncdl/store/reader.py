@@ -7,6 +7,7 @@ said where the column is, in schema.sql.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
@@ -79,12 +80,15 @@ class FileRow(NamedTuple):
 
 
 class TokenizedRow(NamedTuple):
+    """One finished tokenize job; download_result is that of its source."""
+
     dataset: str
     revision: str
     subset: str
     path: str
     digest: str | None
     result: str
+    download_result: str | None
 
 
 class Reader:
@@ -177,14 +181,32 @@ class Reader:
         return self._all("bytes_to_fetch")[0]
 
     def files(self) -> Iterator[FileRow]:
-        """Yield every download that is not cancelled, ordered by dataset and path."""
-        for row in self._connection.execute(self._q["manifest_files"]):
-            yield FileRow(*row)
+        """Yield every download that is not cancelled nor overwritten, ordered by dataset and path.
 
-    def tokenized(self, recipe_id: int) -> Iterator[TokenizedRow]:
-        """Yield the completed tokenize jobs of one recipe, ordered by dataset, subset and path."""
-        for row in self._connection.execute(self._q["tokenized"], {"recipe_id": recipe_id}):
+        One query for each dataset, so that nothing is sorted and no snapshot held for long.
+        """
+        for (dataset_id,) in self._all("dataset_ids"):
+            for row in self._connection.execute(self._q["files_of"], {"dataset_id": dataset_id}):
+                yield FileRow(*row)
+
+    def tokenized_splits(self) -> list[tuple[str, str]]:
+        """Return the (dataset, subset) that have finished tokenize jobs of any recipe, in order."""
+        return [(str(name), str(subset)) for name, subset in self._all("tokenized_splits")]
+
+    def tokenized_of(self, recipe_id: int, dataset: str, subset: str) -> Iterator[TokenizedRow]:
+        """Yield the finished tokenize jobs of one recipe and split, in path order, the latest revision of each."""
+        bindings = {"recipe_id": recipe_id, "dataset": dataset, "subset": subset}
+        for row in self._connection.execute(self._q["tokenized_of"], bindings):
             yield TokenizedRow(*row)
+
+    @contextmanager
+    def snapshot(self) -> Iterator[None]:
+        """Everything asked within sees one state of the queue. Keep it short: the WAL grows meanwhile."""
+        self._connection.execute("BEGIN")
+        try:
+            yield
+        finally:
+            self._connection.execute("ROLLBACK")
 
     def data_version(self) -> int:
         """A number that changes when another connection has committed."""

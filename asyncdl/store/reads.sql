@@ -66,23 +66,43 @@ SELECT error_class, count(*) FROM job INDEXED BY job_error
 SELECT coalesce(sum(size_bytes - done_bytes), 0), coalesce(sum(n), 0) FROM counter
  WHERE kind = 'download' AND state IN ('available', 'running');
 
--- name: manifest_files
--- Every file ever enqueued and not cancelled, in path order, with its verify job where there is one.
+-- name: dataset_ids
+SELECT id FROM dataset ORDER BY name, subset, id;
+
+-- name: files_of
+-- Every download of one dataset that is not cancelled, in path order, with its verify job where there is one.
+-- Revisions share a place on disk: of two that are completed only the later one is still there.
+WITH twin AS MATERIALIZED (SELECT o.id FROM dataset o JOIN dataset d ON o.name = d.name AND o.subset = d.subset
+                            WHERE d.id = :dataset_id AND o.id <> d.id)
 SELECT d.name, d.revision, d.local_root, j.path, j.size_bytes, j.digest, j.state, j.result, j.error_class,
        v.state, v.result, v.error_class
-  FROM job j JOIN dataset d ON d.id = j.dataset_id
+  FROM dataset d CROSS JOIN job j ON j.dataset_id = d.id AND j.kind = 'download' AND j.state <> 'cancelled'
   LEFT JOIN job v ON v.dataset_id = j.dataset_id AND v.kind = 'verify' AND v.path = j.path AND v.recipe_id = 0
- WHERE j.kind = 'download' AND j.state <> 'cancelled' ORDER BY d.name, d.subset, d.id, j.path;
+ WHERE d.id = :dataset_id AND NOT (j.state = 'completed' AND EXISTS (
+         SELECT 1 FROM twin CROSS JOIN job later ON later.dataset_id = twin.id AND later.kind = 'download'
+            AND later.path = j.path AND later.recipe_id = 0 AND later.state = 'completed'
+          WHERE (later.ended_at, later.id) > (j.ended_at, j.id)))
+ ORDER BY j.path;
 
 -- name: recipes
 SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe ORDER BY name;
 
--- name: tokenized
--- The finished tokenize jobs of one recipe, in the order of the manifest.
-SELECT d.name, d.revision, d.subset, j.path, j.digest, j.result
-  FROM job j JOIN dataset d ON d.id = j.dataset_id
- WHERE j.kind = 'tokenize' AND j.recipe_id = :recipe_id AND j.state = 'completed'
- ORDER BY d.name, d.subset, j.path, d.id;
+-- name: tokenized_splits
+SELECT DISTINCT d.name, d.subset FROM counter c JOIN dataset d ON d.id = c.dataset_id
+ WHERE c.kind = 'tokenize' AND c.state = 'completed' AND c.n > 0 ORDER BY d.name, d.subset;
+
+-- name: tokenized_of
+-- The finished tokenize jobs of one recipe and split, in path order; of two revisions the later one wrote the shards.
+WITH twin AS MATERIALIZED (SELECT id FROM dataset WHERE name = :dataset AND subset = :subset)
+SELECT d.name, d.revision, d.subset, j.path, j.digest, j.result, p.result
+  FROM dataset d CROSS JOIN job j ON j.dataset_id = d.id AND j.kind = 'tokenize' AND j.recipe_id = :recipe_id
+   AND j.state = 'completed'
+  LEFT JOIN job p ON p.dataset_id = j.dataset_id AND p.kind = 'download' AND p.path = j.path AND p.recipe_id = 0
+ WHERE d.name = :dataset AND d.subset = :subset AND NOT EXISTS (
+         SELECT 1 FROM twin CROSS JOIN job later ON later.dataset_id = twin.id AND later.kind = 'tokenize'
+            AND later.path = j.path AND later.recipe_id = :recipe_id AND later.state = 'completed'
+          WHERE (later.ended_at, later.id) > (j.ended_at, j.id))
+ ORDER BY j.path;
 
 -- name: data_version
 PRAGMA data_version;
