@@ -12,7 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
-from asyncdl.errors import ConfigError
+from asyncdl.core.names import display
+from asyncdl.errors import ConfigError, UsageError
 from asyncdl.sources.layout import FACETS, PLACE, Facet, Rule
 from asyncdl.sources.near import did_you_mean, near
 
@@ -43,11 +44,14 @@ class Entry:
     parquet_list: bool = False
 
     def language(self, name: str) -> str:
-        """Return the dataset's code for `name`: itself, unless it is exactly one of the other names."""
+        """Return `name`; raise UsageError if it is one of the other names of a language, with the code in the hint.
+
+        What is not listed passes: a dataset has more languages than the catalogue names.
+        """
         folded = name.casefold()
         for code, others in self.languages.items():
-            if folded == code.casefold() or folded in (other.casefold() for other in others):
-                return code
+            if name != code and folded in (code.casefold(), *(other.casefold() for other in others)):
+                raise UsageError(f"{self.id} has no language {display(name)}", hint=f"did you mean {code}?")
         return name
 
 

@@ -76,9 +76,10 @@ WITH twin AS MATERIALIZED (SELECT o.id FROM dataset o JOIN dataset d ON o.name =
                             WHERE d.id = :dataset_id AND o.id <> d.id)
 SELECT d.name, d.revision, d.local_root, j.path, j.size_bytes, j.digest, j.state, j.result, j.error_class,
        v.state, v.result, v.error_class
-  FROM dataset d CROSS JOIN job j ON j.dataset_id = d.id AND j.kind = 'download' AND j.state <> 'cancelled'
+  FROM job j CROSS JOIN dataset d ON d.id = j.dataset_id
   LEFT JOIN job v ON v.dataset_id = j.dataset_id AND v.kind = 'verify' AND v.path = j.path AND v.recipe_id = 0
- WHERE d.id = :dataset_id AND NOT (j.state = 'completed' AND EXISTS (
+ WHERE j.dataset_id = :dataset_id AND j.kind = 'download' AND j.state <> 'cancelled'
+   AND NOT (j.state = 'completed' AND EXISTS (
          SELECT 1 FROM twin CROSS JOIN job later ON later.dataset_id = twin.id AND later.kind = 'download'
             AND later.path = j.path AND later.recipe_id = 0 AND later.state = 'completed'
           WHERE (later.ended_at, later.id) > (j.ended_at, j.id)))

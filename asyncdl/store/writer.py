@@ -175,10 +175,7 @@ class Writer:
         )
 
     def _finish(self) -> None:
-        """A failure here loses nothing: the next one to open the file finds the WAL."""
-        with self._sidecar, contextlib.suppress(apsw.Error):
-            if self._failure is None:
-                self._connection.execute("PRAGMA optimize")
+        """Close. No PRAGMA optimize: statistics of a small queue make bad plans for the large one it becomes."""
         with self._sidecar:
             self._connection.close(force=True)
 

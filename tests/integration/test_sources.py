@@ -56,7 +56,7 @@ async def refused(hub, target, kind, *, token=None, **selection):
 
 
 async def test_swedish_of_fineweb_2_is_swedish_and_nothing_else(hub):
-    found, artifacts = await listed(hub, "fineweb-2", langs=("swedish",))
+    found, artifacts = await listed(hub, "fineweb-2", langs=("swe_Latn",))
     repo = hub.repo("HuggingFaceFW/fineweb-2")
     expected = [path for path in repo.main.paths if path.startswith("data/swe_Latn/")]
     assert [artifact.path for artifact in artifacts] == expected
@@ -95,7 +95,7 @@ async def test_main_may_move_while_a_listing_runs(hub):
 async def test_the_origin_leads_to_the_bytes(hub):
     async with make_fetcher(hub.endpoint, None, allow_private=True) as fetcher:
         found = await resolve(
-            "fineweb-2", Selection(langs=("sv",), max_files=1), fetcher=fetcher, endpoint=hub.endpoint
+            "fineweb-2", Selection(langs=("swe_Latn",), max_files=1), fetcher=fetcher, endpoint=hub.endpoint
         )
         (artifact,) = [artifact async for artifact in found.artifacts]
         answer = await fetcher.get(f"{found.origin}/{quote_path(artifact.path)}")
