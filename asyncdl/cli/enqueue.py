@@ -116,7 +116,7 @@ def _size(text: str | None) -> int | None:
 def watching(say: Say) -> Iterator[Watch]:
     """Show how far a long listing is: a line that changes on a terminal, one now and then in a log."""
     if not say.wants("info"):
-        yield _unseen
+        yield unseen
     elif on_terminal(sys.stderr):
         from rich.console import Console
 
@@ -126,7 +126,8 @@ def watching(say: Say) -> Iterator[Watch]:
         yield _lines(say)
 
 
-def _unseen(survey: Survey) -> None:
+def unseen(survey: Survey) -> None:
+    """Watch a listing without a word."""
     del survey
 
 

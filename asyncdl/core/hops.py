@@ -8,9 +8,11 @@ aiohttp CVE-2026-34518; custom `X-...` ones cross in all of them).
 from __future__ import annotations
 
 import ipaddress
+import re
+import string
 from dataclasses import dataclass
 from typing import Literal
-from urllib.parse import parse_qs, urljoin, urlsplit
+from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 
 from asyncdl.errors import TransferError
 
@@ -24,6 +26,20 @@ EXPIRY_MARGIN_S = 30.0
 
 _SIGNED_KEYS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "sig"})
 
+_LEGAL = string.punctuation.replace("\\", "")
+"""What `quote` leaves alone, besides letters and digits; a backslash is a slash to some readers of URLs."""
+
+_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")
+_NUMBER = re.compile(r"(?i)(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
+"""A host that ends in a number is an IPv4 address or nothing (WHATWG URL, "ends in a number"): no name does."""
+
+_IPV4_WITHIN = tuple(
+    ipaddress.IPv6Network(prefix)
+    for prefix in ("::/96", "::ffff:0:0/96", "::ffff:0:0:0/96", "64:ff9b::/96")  # RFC 4291 (twice), 2765, 6052
+)
+_INSIDE = tuple(ipaddress.IPv6Network(prefix) for prefix in ("fec0::/10", "64:ff9b:1::/48"))
+"""Site-local (RFC 3879) and local NAT64 (RFC 8215) addresses, which `ipaddress` takes for global ones."""
+
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -36,10 +52,12 @@ class Origin:
 
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute URL; raise TransferError("redirect_scheme") unless it is http or https."""
-    parts = urlsplit(url)
+    parts = _split(url)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise TransferError("redirect_scheme", f"{parts.scheme or 'a relative'} URL where http or https was expected")
     scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"
+    if _HOST.fullmatch(parts.hostname) is None:
+        raise TransferError("redirect_scheme", "a URL with an impossible host")
     try:
         port = parts.port
     except ValueError:
@@ -47,12 +65,21 @@ def origin_of(url: str) -> Origin:
     return Origin(scheme, parts.hostname.lower(), port or DEFAULT_PORTS[scheme])
 
 
+def _split(url: str) -> SplitResult:
+    try:
+        return urlsplit(url)
+    except ValueError:
+        raise TransferError("redirect_scheme", "a URL that cannot be read") from None
+
+
 def next_url(url: str, location: str) -> str:
     """Return where `location`, answered by `url`, leads; raise TransferError if asyncdl does not go there.
 
-    The text is kept as it is: quoting it again would break its signature.
+    What may stand in a URL is kept as it is: quoting it again would break its signature.
     """
-    target = urljoin(url, location.strip())
+    lawful = quote(location.strip(), safe=_LEGAL, errors="surrogateescape")  # blanks and bytes above 127, as sent
+    _split(lawful)  # urljoin would raise what it raises
+    target = urljoin(url, lawful)
     before, after = origin_of(url), origin_of(target)
     if (before.scheme, after.scheme) == ("https", "http"):
         raise TransferError("redirect_scheme", f"{before.host} redirects from https to http")
@@ -72,28 +99,35 @@ def is_expired(url: str, now: float) -> bool:
     Reads CloudFront's and GCS' `Expires` (epoch seconds); S3's relative form is left to the server's answer.
     """
     expires = parse_qs(urlsplit(url).query).get("Expires", [""])[0]
-    return expires.isdecimal() and int(expires) < now + EXPIRY_MARGIN_S
+    return expires.isdecimal() and float(expires) < now + EXPIRY_MARGIN_S
 
 
 def is_private_literal(host: str) -> bool | None:
-    """Whether an IP literal is not on the public internet; None if `host` is a name."""
+    """Whether an IP literal is not on the public internet; None if `host` is a name.
+
+    An address in an odd form (`127.1`, `0x7f000001`) counts as private: libraries read it in different ways.
+    """
     try:
         return is_private(host)
     except ValueError:
-        return True if host == "localhost" or host.endswith(".localhost") else None
+        name = host.lower().removesuffix(".")
+        is_inside = name == "localhost" or name.endswith(".localhost") or _NUMBER.fullmatch(name)
+        return True if is_inside else None
 
 
 def is_private(address: str) -> bool:
     """Whether an IP address is private, loopback, link-local, shared (RFC 6598) or otherwise not global.
 
-    Addresses that carry an IPv4 address inside (mapped, 6to4, NAT64) are judged by it too. Raises ValueError for
-    what is no address.
+    Addresses that carry an IPv4 address inside (mapped, compatible, 6to4, NAT64) are judged by it. Raises ValueError
+    for what is no address.
     """
     ip = ipaddress.ip_address(address.partition("%")[0])
     if isinstance(ip, ipaddress.IPv6Address):
-        inner = ip.ipv4_mapped or ip.sixtofour
-        if inner is None and ip in ipaddress.ip_network("64:ff9b::/96"):
+        if any(ip in network for network in _INSIDE):
+            return True
+        inner = ip.sixtofour
+        if any(ip in network for network in _IPV4_WITHIN):
             inner = ipaddress.IPv4Address(int(ip) & 0xFFFF_FFFF)
         if inner is not None:
-            return not inner.is_global
+            return is_private(str(inner))
     return not ip.is_global or ip.is_multicast

@@ -98,12 +98,12 @@ class Recipe:
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be stored. recipe_id is 0 except for tokenize."""
+    """A job to be stored. recipe_id: 0 except for tokenize; None for one job with each recipe tied to the dataset."""
 
     dataset_id: int
     kind: Kind
     path: SafePath
-    recipe_id: int = 0
+    recipe_id: int | None = 0
     size_bytes: int | None = None
     digest: str | None = None
 

@@ -28,48 +28,47 @@ MAX_PATH_BYTES = 1024
 
 RESERVED_SUFFIXES = (".partial", ".corrupted")
 
-_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$)(\..*)?")
-_INVISIBLE = frozenset("\u200b\u200c\u200d\u200e\u200f\u2028\u2029\u2060\ufeff\u061c\u00ad")
+_DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?")
+_STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SECRET_IN_TEXT = re.compile(
-    r"(?i)(hf_[a-z0-9]{8,}|(?:[?&;\s\"'](?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|key-pair-id|token|"
-    r"access_token|awsaccesskeyid|expires|se|secret|password)=)[^&\s\"'<>]+|bearer\s+\S+)"
+    r"(?i)hf_[a-z0-9]{8,}|bearer\s+\S+|(?P<name>(?<![\w-])(?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|"
+    r"key-pair-id|token|access_token|awsaccesskeyid|expires|se|secret|password)=)[^&\s\"'<>]+"
 )
 
 
 def safe_path(text: str) -> SafePath:
     """Return `text` as a SafePath, or raise UnsafeNameError that says which rule it breaks.
 
-    Windows' rules hold on every system, so that a tree can be moved. Names that end in .partial or .corrupted
-    are refused because they would collide with our own.
+    What leads elsewhere on Windows (devices, drives, a dot or blank at the end) is refused on every system, so that
+    a tree can be moved. Names that end in .partial or .corrupted are refused because they would collide with our own.
     """
-    if unicodedata.normalize("NFC", text) != text:
+    if not unicodedata.is_normalized("NFC", text):
         text = unicodedata.normalize("NFC", text)  # NFC and NFD twins are one file on APFS
-    try:
-        encoded = text.encode("utf-8")
-    except UnicodeEncodeError:
-        raise _unsafe(text, "it is not valid Unicode") from None
-    if len(encoded) > MAX_PATH_BYTES:
+    if not text.isprintable() and any(is_control(char) for char in text):  # the first is quick and nearly always so
+        raise _unsafe(text, "it has control, direction or invisible characters")
+    if len(text.encode()) > MAX_PATH_BYTES:
         raise _unsafe(text, f"it is longer than {MAX_PATH_BYTES} bytes")
-    for segment in text.split("/"):
-        _check_segment(text, segment)
+    if "\\" in text or ":" in text:
+        raise _unsafe(text, "it has a backslash or a colon, which other systems read as a folder or a drive")
+    for step in text.split("/"):
+        if (why := _fault_of(step)) is not None:
+            raise _unsafe(text, why)
     return SafePath(text)
 
 
-def _check_segment(path: str, segment: str) -> None:
-    if segment in ("", ".", ".."):
-        raise _unsafe(path, "it is absolute or has an empty, '.' or '..' step")
-    if "\\" in segment or ":" in segment:
-        raise _unsafe(path, "it has a backslash or a colon, which other systems read as a folder or a drive")
-    if any(is_control(char) for char in segment):
-        raise _unsafe(path, "it has control, direction or invisible characters")
-    if segment[-1] in ". " or segment[0] == " ":
-        raise _unsafe(path, "a step begins with a space or ends in a dot or space")
-    if _DEVICES.fullmatch(segment):
-        raise _unsafe(path, f"{segment} is a device name")
-    if len(segment.encode()) > MAX_NAME_BYTES:
-        raise _unsafe(path, f"a step is longer than {MAX_NAME_BYTES} bytes")
-    if segment.lower().endswith(RESERVED_SUFFIXES):
-        raise _unsafe(path, "the endings .partial and .corrupted are asyncdl's own")
+def _fault_of(step: str) -> str | None:
+    """Return why `step`, free of control characters, slashes, backslashes and colons, may not be a name; or None."""
+    if step in ("", ".", ".."):
+        return "it is absolute or has an empty, '.' or '..' step"
+    if step[-1] in ". " or step[0] == " ":
+        return "a step begins with a space or ends in a dot or space"
+    if _DEVICES.fullmatch(step):
+        return f"{step} is a device name"
+    if len(step.encode()) > MAX_NAME_BYTES:
+        return f"a step is longer than {MAX_NAME_BYTES} bytes"
+    if step.lower().endswith(RESERVED_SUFFIXES):
+        return "the endings .partial and .corrupted are asyncdl's own"
+    return None
 
 
 def _unsafe(text: str, why: str) -> UnsafeNameError:
@@ -80,12 +79,12 @@ def _unsafe(text: str, why: str) -> UnsafeNameError:
 
 
 def is_control(char: str) -> bool:
-    """Whether `char` may steer a terminal or reorder or hide text (C0, C1, bidi, zero width, surrogates)."""
-    return unicodedata.category(char) in ("Cc", "Cs", "Zl", "Zp") or char in _INVISIBLE or _is_bidi(char)
+    """Whether `char` may steer a terminal, or reorder or hide text.
 
-
-def _is_bidi(char: str) -> bool:
-    return "\u202a" <= char <= "\u202e" or "\u2066" <= char <= "\u2069"
+    Controls, surrogates, line and paragraph separators, and all of Unicode's format characters: bidi, zero width,
+    tags. None of these is printable in the sense of `str.isprintable`.
+    """
+    return unicodedata.category(char) in _STEERING
 
 
 def display(text: str) -> str:
@@ -94,26 +93,34 @@ def display(text: str) -> str:
     Idempotent. Safe for terminals, logs and messages; not reversible.
     """
     masked = _SECRET_IN_TEXT.sub(_mask, text)
-    return "".join(_escape(char) if is_control(char) else char for char in masked)
+    if masked.isprintable():
+        return masked
+    escaped = "".join(_escape(char) if is_control(char) else char for char in masked)
+    return _SECRET_IN_TEXT.sub(_mask, escaped)  # a control character may have stood within a secret
 
 
 def _mask(match: re.Match[str]) -> str:
-    name, equals, _ = match[0].partition("=")
-    return f"{name}=***" if equals else "***"
+    return f"{match['name'] or ''}***"
 
 
 def _escape(char: str) -> str:
     code = ord(char)
-    return f"\\x{code:02x}" if code <= 0xFF else f"\\u{code:04x}"
+    if code <= 0xFF:
+        return f"\\x{code:02x}"
+    return f"\\u{code:04x}" if code <= 0xFFFF else f"\\U{code:08x}"
 
 
 def redact_url(url: str) -> str:
     """Return `url` without user, password, query and fragment: all that can hold a secret."""
-    parts = urlsplit(url)
+    try:
+        parts = urlsplit(url)
+        port = parts.port
+    except ValueError:
+        return "(a URL that cannot be read)"
     host = parts.hostname or ""
     netloc = f"[{host}]" if ":" in host else host
-    if parts.port is not None:
-        netloc = f"{netloc}:{parts.port}"
+    if port is not None:
+        netloc = f"{netloc}:{port}"
     return display(urlunsplit((parts.scheme, netloc, parts.path, "", "")))
 
 
@@ -136,12 +143,15 @@ def matches_any(path: str, globs: tuple[str, ...]) -> bool:
 def folder_name(text: str) -> str:
     """Return one path step for `text` (a repo id, a subset): slashes become `--`, as the Hub's own cache has it.
 
-    Injective: where `text` itself holds `--` or characters that a step may not have, a digest is added.
+    Injective but for a collision of digests: where `text` is not to be read off the step, `~` and a digest is added,
+    and no step without a digest holds `~`. `safe_path` takes every step.
     """
-    plain = re.sub(r"[^\w.+=@-]", "_", text.replace("/", "--")).strip(". ") or "_"
-    if "--" in text or plain.replace("--", "/") != text or len(plain.encode()) > 200:
-        digest = hashlib.sha256(text.encode()).hexdigest()[:8]
-        plain = f"{plain.encode()[:180].decode(errors='ignore')}-{digest}"
+    plain = re.sub(r"[^\w.+=@-]", "_", unicodedata.normalize("NFC", text).replace("/", "--")).strip(".") or "_"
+    if _DEVICES.fullmatch(plain):
+        plain = f"_{plain}"
+    if "--" in text or plain.replace("--", "/") != text or len(plain.encode()) > 200 or _fault_of(plain) is not None:
+        digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
+        plain = f"{plain.encode()[:180].decode(errors='ignore')}~{digest}"
     return plain
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 HALF_LIFE_S = 10.0
 """Half of the rate shown is younger than this. Guess: calm enough to read, quick enough to believe."""
@@ -15,20 +15,22 @@ class Rate:
 
     _value: float = 0.0
     _weight: float = 0.0
-    _at: float | None = field(default=None)
+    _at: float | None = None
+    _uncounted: float = 0.0
 
     def add(self, amount: float, now: float) -> None:
-        """Count `amount` units that arrived since the last call."""
+        """Count `amount` units that arrived since the last call; the first call only starts the clock."""
         if self._at is None:
             self._at = now
             return
+        self._uncounted += amount
         elapsed = now - self._at
         if elapsed <= 0:
             return
         keep = math.exp2(-elapsed / HALF_LIFE_S)
-        self._value = self._value * keep + (amount / elapsed) * (1 - keep)
+        self._value = self._value * keep + (self._uncounted / elapsed) * (1 - keep)
         self._weight = self._weight * keep + (1 - keep)
-        self._at = now
+        self._at, self._uncounted = now, 0.0
 
     @property
     def per_s(self) -> float:

@@ -9,14 +9,15 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import UTC
 from email.utils import parsedate_to_datetime
 
 from asyncdl.core.ranges import ByteRange
 from asyncdl.errors import TransferError
 
-_CONTENT_RANGE = re.compile(r"bytes (\d+)-(\d+)/(\d+|\*)")
-_UNSATISFIED = re.compile(r"bytes \*/(\d+)")
-_RATE_LIMIT = re.compile(r'"?(\w+)"?\s*;\s*r=(\d+)\s*;\s*t=(\d+)')
+_CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")  # 19 digits hold 2**63
+_UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})")
+_RATE_LIMIT = re.compile(r'"?(\w+)"?\s*;\s*r=([0-9]{1,9})\s*;\s*t=([0-9]{1,9})')
 
 MAX_RETRY_AFTER_S = 3600.0
 """A longer Retry-After is taken as an hour: the Hub's longest quota window; what is beyond is a mistake."""
@@ -83,6 +84,8 @@ def _part(headers: Mapping[str, str], asked: ByteRange | None, pinned: Pinned) -
         raise TransferError("odd_reply", "a 206 without a usable Content-Range, or to no range")
     start, stop = int(match[1]), int(match[2]) + 1
     total = None if match[3] == "*" else int(match[3])
+    if total is not None and stop > total:
+        raise TransferError("odd_reply", f"bytes {start}-{stop - 1} of an object of {total} bytes")
     _refuse_encoding(headers)
     now_pinned = _pin(headers, total, pinned)
     if start != asked.start or not start < stop <= asked.stop:
@@ -130,7 +133,7 @@ def _refuse_encoding(headers: Mapping[str, str]) -> None:
 
 def _content_length(headers: Mapping[str, str]) -> int | None:
     text = headers.get("content-length", "")
-    return int(text) if text.isdecimal() else None
+    return int(text) if text.isdecimal() and len(text) < 20 else None
 
 
 def refusal(status: int, headers: Mapping[str, str], *, pinned: Pinned, signed: bool, now: float) -> TransferError:
@@ -175,16 +178,18 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
     """Return the pause the host asks for, in seconds from `now` (UTC seconds), or None.
 
     `RateLimit` with r=0 waits t (draft-ietf-httpapi-ratelimit-headers); with r>0 the refusal comes from another
-    quota, of which only Retry-After can speak (RFC 9110 §10.2.3: seconds or a date).
+    quota, of which only Retry-After can speak (RFC 9110 §10.2.3: seconds or a date). A date without a zone is UTC
+    (§5.6.7, asctime).
     """
-    limit = _RATE_LIMIT.search(headers.get("ratelimit", ""))
-    if status == 429 and limit is not None and limit[2] == "0":
-        return min(float(limit[3]) + 1.0, MAX_RETRY_AFTER_S)
+    spent = [float(limit[3]) for limit in _RATE_LIMIT.finditer(headers.get("ratelimit", "")) if int(limit[2]) == 0]
+    if status == 429 and spent:
+        return min(max(spent) + 1.0, MAX_RETRY_AFTER_S)
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return min(float(value), MAX_RETRY_AFTER_S)
     try:
-        at = parsedate_to_datetime(value).timestamp() if value else None
+        at = parsedate_to_datetime(value)
     except ValueError:
         return None
-    return None if at is None else min(max(at - now, 0.0), MAX_RETRY_AFTER_S)
+    at = at.replace(tzinfo=at.tzinfo or UTC)
+    return min(max(at.timestamp() - now, 0.0), MAX_RETRY_AFTER_S)

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from asyncdl.core.model import Dataset, Job, Kind, NewJob, Recipe
-from asyncdl.core.names import SafePath
+from asyncdl.core.model import Dataset, Job, Kind, NewJob
 
 MAX_SHARD_TOKENS = 500_000_000
 """2 GB of input_ids at 4 bytes each, the seed's measure of a shard; packed with zstd-1 the file is ~1.6 GB."""
@@ -13,26 +12,26 @@ def is_parquet(path: str) -> bool:
     return path.lower().endswith(".parquet")
 
 
-def next_jobs(job: Job, dataset: Dataset, recipes: tuple[Recipe, ...]) -> tuple[NewJob, ...]:
+def next_jobs(job: Job, dataset: Dataset) -> tuple[NewJob, ...]:
     """Return what `job`, just completed, makes possible.
 
     Files other than Parquet end with their download: size and digest are all there is to check. Only a file
-    whose text column is known is tokenized.
+    whose text column is known is tokenized, once with each recipe.
     """
     match job.kind:
         case "download" if is_parquet(job.path):
-            return (_child(job, "verify"),)
+            return (_child(job, "verify", 0),)
         case "verify" if dataset.text_field:
-            return tuple(_child(job, "tokenize", recipe.id) for recipe in recipes)
+            return (_child(job, "tokenize", None),)
         case _:
             return ()
 
 
-def _child(job: Job, kind: Kind, recipe_id: int = 0) -> NewJob:
+def _child(job: Job, kind: Kind, recipe_id: int | None) -> NewJob:
     return NewJob(
         dataset_id=job.dataset_id,
         kind=kind,
-        path=SafePath(job.path),
+        path=job.path,
         recipe_id=recipe_id,
         size_bytes=job.size_bytes,
         digest=str(job.digest) if job.digest else None,

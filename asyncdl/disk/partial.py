@@ -107,7 +107,7 @@ def open_partial(final: Path, had: RangeSet, *, take_over: bool) -> tuple[Partia
 
 def _move_aside(path: Path, had: RangeSet) -> None:
     """Copy the had ranges of `path` into a new file of the same name; the old one stays with who has it open."""
-    copy = path.with_name(path.name + ".copy")
+    copy = partial_path(path)
     try:
         source = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_CLOEXEC)
     except FileNotFoundError:
@@ -118,6 +118,9 @@ def _move_aside(path: Path, had: RangeSet) -> None:
             for one in had:
                 _copy_range(source, target, one.start, one.stop)
             os.fsync(target)
+        except OSError:
+            copy.unlink()  # on a full disk half a copy would only be in the way
+            raise
         finally:
             os.close(target)
         copy.rename(path)
@@ -139,7 +142,8 @@ def finished_candidates(final: Path, size_bytes: int) -> list[Path]:
     A file may have been put there by hand, or by a run that was killed between publish and settle.
     """
     places = (final, corrupted_path(final))
-    return [place for place in places if place.is_file() and place.stat().st_size == size_bytes]
+    with disk_errors(final):
+        return [place for place in places if place.is_file() and place.stat().st_size == size_bytes]
 
 
 def adopt(candidate: Path, final: Path) -> None:

@@ -11,7 +11,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from asyncdl.core.events import Event, JobEnded
@@ -99,8 +99,7 @@ class Attempts:
             raise
 
     async def _complete(self, job: Job, dataset: Dataset, done: Done) -> None:
-        recipes = self._datasets.recipes_of(dataset.id) if job.kind == "verify" else ()
-        children = next_jobs(job, dataset, recipes)
+        children = next_jobs(replace(job, size_bytes=done.size_bytes), dataset)
         await self._jobs.complete(
             job, now=time.time(), size_bytes=done.size_bytes, result=done.result, children=children
         )

@@ -29,10 +29,6 @@ class Datasets:
     def recipe(self, id_: int) -> Recipe:
         return _kept(self._recipes, id_, self._reader.recipe)
 
-    def recipes_of(self, dataset_id: int) -> tuple[Recipe, ...]:
-        """Return the recipes tied to a dataset now; not cached, for an enqueue may tie another while a run goes on."""
-        return self._reader.recipes_of(dataset_id)
-
 
 def _kept(cache: OrderedDict[int, T], id_: int, read: Callable[[int], T]) -> T:
     if id_ not in cache:

@@ -100,14 +100,16 @@ class AiohttpTransport:
         host = urlsplit(request.url).hostname or ""
         if request.guarded and is_private_literal(host):
             raise TransferError("private_address", f"a public host led to {display(host)}")
-        session = self._guarded if request.guarded else self._session
+        proxy = self._proxy_for(request.url)
+        # A proxy is the user's own and may be private; it resolves the name where this machine cannot see it.
+        session = self._guarded if request.guarded and proxy is None else self._session
         with foreign_errors(host):
             response = await session.request(
                 request.method,
                 URL(request.url, encoded=True),
                 headers=dict(request.headers),
                 allow_redirects=False,
-                proxy=self._proxy_for(request.url),
+                proxy=proxy,
             )
         try:
             yield AiohttpResponse(response, host)
@@ -171,3 +173,5 @@ def foreign_errors(host: str) -> Iterator[None]:
         raise TransferError("dropped", f"{host} dropped the connection") from error
     except aiohttp.ClientError as error:
         raise TransferError("odd_reply", f"{host}: {display(type(error).__name__)}") from error
+    except UnicodeError as error:
+        raise TransferError("dns", f"{host} cannot be the name of a host") from error

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 
 from asyncdl.core.hops import MAX_HOPS, next_url, origin_of
 from asyncdl.core.names import redact_url
-from asyncdl.core.reply import REDIRECTS
+from asyncdl.core.reply import REDIRECTS, Pinned, refusal
 from asyncdl.core.retry import TREATMENTS, Treatment, full_jitter
 from asyncdl.core.secret import Secret
 from asyncdl.errors import RemoteError, TransferError
@@ -55,7 +55,7 @@ class Fetcher:
                 answer = await self._follow(url, limit_bytes)
                 if answer.status not in (408, 429) and answer.status < 500:
                     return answer
-                error = TransferError("http_5xx", f"HTTP {answer.status}")
+                error = refusal(answer.status, answer.headers, pinned=Pinned(), signed=False, now=time.time())
             except TransferError as failed:
                 if TREATMENTS[failed.error_class].treatment is Treatment.NEVER:
                     raise _gave_up(url, failed, n + 1) from failed
@@ -64,11 +64,11 @@ class Fetcher:
             if n == MAX_TRIES:
                 raise _gave_up(url, error, n) from error
             await asyncio.sleep(full_jitter(BASE_DELAY_S, MAX_DELAY_S, n, random.random()))  # noqa: S311
-            await self._client.gates.passed(origin_of(url).host)
 
     async def _follow(self, url: str, limit_bytes: int) -> Answer:
         guarded = False
         for _ in range(MAX_HOPS + 1):
+            await self._client.gates.passed(origin_of(url).host)
             async with self._client.hop(url, guarded=guarded, now=time.time()) as response:
                 if response.status not in REDIRECTS or "location" not in response.headers:
                     body = await response.read(limit_bytes)

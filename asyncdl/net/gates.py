@@ -45,10 +45,17 @@ class Gates:
             await asyncio.sleep(wait_s)
 
     def refused(self, host: str, retry_after_s: float | None) -> None:
-        """Close `host` for the time it asked for, or for a growing one if it did not say."""
-        n = self._refusals.get(host, 0)
-        self._refusals[host] = n + 1
-        wait_s = retry_after_s if retry_after_s is not None else min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0**n)
+        """Close `host` for the time it asked for, or for a growing one if it did not say.
+
+        Requests that were under way when the gate closed are refused with the rest: they do not count again.
+        """
+        wait_s = retry_after_s
+        if wait_s is None:
+            if self.wait_s(host) > 0:
+                return
+            n = self._refusals.get(host, 0)
+            self._refusals[host] = n + 1
+            wait_s = min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(n, 30))
         opens_at = time.monotonic() + wait_s
         if opens_at > self._opens_at.get(host, 0.0):
             self._opens_at[host] = opens_at

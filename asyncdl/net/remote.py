@@ -10,7 +10,7 @@ import asyncio
 import time
 from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from asyncdl.core.hops import MAX_HOPS, is_expired, is_signed, next_url, origin_of
 from asyncdl.core.ranges import ByteRange
@@ -22,9 +22,13 @@ from asyncdl.net.transport import Response
 
 @dataclass(frozen=True, slots=True)
 class _Location:
+    """is_final: no redirect is expected of it. has_clock: its expiry and this machine's clock made sense together."""
+
     url: str = field(repr=False)
-    guarded: bool
-    hops: int
+    guarded: bool = False
+    hops: int = 0
+    is_final: bool = False
+    has_clock: bool = True
 
 
 class RemoteObject:
@@ -58,23 +62,24 @@ class RemoteObject:
 
     async def _follow(self, stack: AsyncExitStack, asked: ByteRange | None, pinned: Pinned) -> tuple[Body, Response]:
         while True:
-            if (location := self._usable_location()) is not None:
+            if (location := self._usable_location()).is_final:
                 answer = await self._ask(stack, location, asked, pinned)
             else:
                 async with self._locating:
-                    if self._usable_location() is not None:
+                    if (location := self._usable_location()).is_final:
                         continue  # another segment found it while this one waited
-                    location = _Location(self._url, guarded=False, hops=0)
                     answer = await self._ask(stack, location, asked, pinned)
                     if not isinstance(answer, Redirect):
-                        self._location = location
+                        self._location = replace(location, is_final=True)
             if not isinstance(answer, Redirect):
                 return answer
 
-    def _usable_location(self) -> _Location | None:
-        if self._location is not None and is_expired(self._location.url, time.time()):
-            self._location = None
-        return self._location
+    def _usable_location(self) -> _Location:
+        """Return where to ask. An expiry that had passed when the URL came is left to the server's answer."""
+        location = self._location
+        if location is not None and location.has_clock and is_expired(location.url, time.time()):
+            location = self._location = None
+        return location or _Location(self._url)
 
     async def _ask(
         self, stack: AsyncExitStack, location: _Location, asked: ByteRange | None, pinned: Pinned
@@ -113,4 +118,10 @@ class RemoteObject:
         url = next_url(location.url, answer.location)
         guarded = location.guarded or await self._client.must_guard(self._url)
         if self._location is location or self._location is None:
-            self._location = _Location(url, guarded, location.hops + 1)
+            self._location = _Location(
+                url,
+                guarded,
+                location.hops + 1,
+                is_final=is_signed(url),
+                has_clock=not is_expired(url, time.time()),
+            )

@@ -111,7 +111,8 @@ class Jobs:
             connection.execute(self._q["complete"], bindings)
             _require_row(connection, bindings)
             for child in children:
-                connection.execute(self._q["insert_child"], _child(child) | {"now": now})
+                name = "insert_child_per_recipe" if child.recipe_id is None else "insert_child"
+                connection.execute(self._q[name], _child(child) | {"now": now, "parent_id": job.id})
 
         await self._writer.write(change)
 

@@ -58,9 +58,22 @@ SELECT crashes FROM job WHERE id = :id;
 INSERT INTO attempt VALUES (:id, :attempt, :owner, :started_at, :now, :outcome, :error_class, :error_text);
 
 -- name: insert_child
--- A parent that was done again makes its children be done again; a child under way is left alone.
+-- What :parent_id made possible, as urgent as itself. A parent that was done again makes its children be done again;
+-- a child under way is left alone.
 INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
-VALUES (:dataset_id, :kind, :path, :recipe_id, :size_bytes, :digest, 5, :now, :now)
+SELECT :dataset_id, :kind, :path, :recipe_id, :size_bytes, :digest, priority, :now, :now FROM job WHERE id = :parent_id
+ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+   SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, done_bytes = 0,
+       size_bytes = excluded.size_bytes, digest = excluded.digest, result = NULL,
+       error_class = NULL, error_text = NULL
+ WHERE state IN ('completed', 'discarded', 'cancelled');
+
+-- name: insert_child_per_recipe
+-- The same, once for each recipe that the dataset has by now: an enqueue may tie another while the parent runs, and
+-- only within this transaction is it sure that either it or the enqueue sees the file.
+INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
+SELECT :dataset_id, :kind, :path, t.recipe_id, :size_bytes, :digest, p.priority, :now, :now
+  FROM dataset_recipe t JOIN job p ON p.id = :parent_id WHERE t.dataset_id = :dataset_id
 ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, done_bytes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest, result = NULL,

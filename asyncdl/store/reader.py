@@ -150,9 +150,6 @@ class Reader:
             origin=str(origin), local_root=SafePath(str(root)), text_field=str(field),
         )  # fmt: skip
 
-    def recipes_of(self, dataset_id: int) -> tuple[Recipe, ...]:
-        return tuple(_recipe(row) for row in self._all("recipes_of", dataset_id=dataset_id))
-
     def recipe(self, id_: int) -> Recipe:
         return _recipe(self._all("recipe_by_id", id=id_)[0])
 

@@ -40,10 +40,6 @@ SELECT owner, host, pid, identity, version, workers, started_at, beat_at, per_s,
 -- name: dataset_by_id
 SELECT id, name, revision, subset, source, origin, local_root, text_field FROM dataset WHERE id = :id;
 
--- name: recipes_of
-SELECT r.id, r.name, r.tokenizer, r.tokenizer_path, r.tokenizer_sha256, r.eos_id, r.max_seq_length
-  FROM recipe r JOIN dataset_recipe t ON t.recipe_id = r.id WHERE t.dataset_id = :dataset_id ORDER BY r.id;
-
 -- name: recipe_by_name
 SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe WHERE name = :name;
 

@@ -24,7 +24,7 @@ from asyncdl.core.secret import Secret
 from asyncdl.demo import corpus_dir
 from asyncdl.demo.content import Content
 from asyncdl.demo.hub import DemoHub
-from asyncdl.demo.repos import Repo
+from asyncdl.demo.repos import Repo, is_lfs
 from asyncdl.engine.run import Ended, Engine, EngineConfig
 from asyncdl.store import migrate
 from asyncdl.store.enqueue import Enqueue, Enqueued
@@ -77,9 +77,9 @@ class Bench:
     # --- what there is to do
 
     async def enqueue_repo(self, hub: DemoHub, name: str = REPO, **options: Any) -> Enqueued:
-        """Everything main of a demo repo holds, with the digests that the Hub lists. See `enqueue`."""
+        """Everything main of a demo repo holds, with the sizes and digests that the Hub lists. See `enqueue`."""
         revision = hub.repo(name).main
-        facts = {path: _facts(revision.content(path)) for path in revision.paths}
+        facts = {path: _facts(path, revision.content(path)) for path in revision.paths}
         dataset = _dataset(name, f"{hub.endpoint}/datasets/{name}/resolve/{revision.sha}", revision.sha)
         return await self.enqueue(dataset, facts, **options)
 
@@ -203,9 +203,10 @@ def _dataset(name: str, origin: str, revision: str, source: Any = "hub") -> Data
     )
 
 
-def _facts(content: Content | None) -> tuple[int, Digest]:
+def _facts(path: str, content: Content | None) -> tuple[int, Digest]:
     assert content is not None
-    return content.size_bytes, Digest("sha256", content.sha256)
+    lfs = is_lfs(path, content)
+    return content.size_bytes, Digest("sha256", content.sha256) if lfs else Digest("git-sha1", content.git_sha1)
 
 
 class _loop_complaints:  # noqa: N801 - used as a statement

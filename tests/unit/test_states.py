@@ -32,7 +32,7 @@ def test_the_trigger_allows_exactly_the_steps_of_the_table():
 
 def test_the_chart_in_the_docs_is_the_table():
     assert ARCHITECTURE.exists(), "docs/ARCHITECTURE.md with the chart of a job's life is missing"
-    lines = re.findall(r"^\s*(\w+) --(\w+)--> (\w+)", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
+    lines = re.findall(r"^\s*(\w+) +--(\w+)--> +(\w+)", ARCHITECTURE.read_text(encoding="utf-8"), re.MULTILINE)
     assert lines, "docs/ARCHITECTURE.md holds no lines such as `available --claim--> running`"
     assert {(a, e, b) for a, e, b in lines} == {
         (str(before), str(event), str(after)) for (before, event), after in TRANSITIONS.items()
