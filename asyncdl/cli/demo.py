@@ -5,9 +5,7 @@ Calls what the other verbs call; nothing here is a shortcut.
 
 from __future__ import annotations
 
-import asyncio
 import os
-import tempfile
 import time
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
@@ -47,6 +45,8 @@ def command(context: click.Context, /, *, keep: str | None) -> int:
 
 
 def _folder(keep: str | None) -> AbstractContextManager[str]:
+    import tempfile
+
     if keep is None:
         return tempfile.TemporaryDirectory(prefix="asyncdl-demo-")
     try:
@@ -83,9 +83,11 @@ async def _play(found: Settings) -> int:
         _say("", "$ asyncdl run")
         code = await session.work(found, only=None, forever=False, as_json=False)
         served = hub.totals["hub"].faults + hub.totals["cdn"].faults
-    _say("", "On the way the network was bad on purpose, and nothing was lost:")
+    _say("", "On the way the network was bad on purpose:")
     _say(*(f"  {line}" for line in story.faults_told(served)))
     _status(found)
+    if code:
+        return code
     await _decode(found)
     _say("", f"All of this took {time.monotonic() - began_at:.0f} s. Now the real thing: asyncdl enqueue --help")
     return code
@@ -124,6 +126,8 @@ def _status(found: Settings) -> None:
 
 
 async def _decode(found: Settings) -> None:
+    import asyncio
+
     from asyncdl.demo import corpus_dir, story
     from asyncdl.disk.layout import tokenized_dir
     from asyncdl.store.reader import Reader

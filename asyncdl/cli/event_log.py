@@ -7,6 +7,7 @@ cannot be written any more is given up and the run goes on: the queue is the tru
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import queue
 import re
@@ -87,6 +88,17 @@ class EventLog:
             let_go_of_stdout()
 
 
+class LogHandler(logging.Handler):
+    """Sends what libraries and our own bugs log, tracebacks included, to the log of the run."""
+
+    def __init__(self, log: EventLog) -> None:
+        super().__init__(logging.WARNING)
+        self._log = log
+
+    def emit(self, record: logging.LogRecord) -> None:
+        self._log.note("log", level=record.levelname, logger=record.name, text=self.format(record))
+
+
 def _open(folder: Path) -> tuple[Path | None, FileIO | None]:
     name = f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
     try:
@@ -107,7 +119,8 @@ def _open(folder: Path) -> tuple[Path | None, FileIO | None]:
 
 
 def _clean(value: Any) -> Any:
-    return display(value) if isinstance(value, str) else value
+    """Lines stay lines, for a traceback; JSON escapes their ends."""
+    return "\n".join(map(display, value.splitlines())) if isinstance(value, str) else value
 
 
 def _snake(name: str) -> str:

@@ -31,6 +31,10 @@ from asyncdl.store.writer import Writer
 _BLOCK_BYTES = 512  # the unit of st_blocks, whatever the file system's own
 
 
+Batch = list[tuple[str, Artifact, bool]]
+"""(subset, artifact, is_missing) triples, as `Enqueue.stage` takes them."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
     """What the command line asks for. tokenizer: None for files only. priority: 0 first, 9 last."""
@@ -66,8 +70,8 @@ class Survey:
     def n_new_inodes(self) -> int:
         return self.n_new_files + self.n_new_folders
 
-    def look(self, batch: Iterable[Artifact]) -> list[tuple[str, Artifact, bool]]:
-        """Count `batch`; return (subset, artifact, is_missing) triples as `Enqueue.stage` takes them. Blocks."""
+    def look(self, batch: Iterable[Artifact]) -> Batch:
+        """Count `batch` and return it with what is missing on disk. Blocks."""
         return [(folder_of(artifact.path), artifact, self._is_missing(artifact)) for artifact in batch]
 
     def _is_missing(self, artifact: Artifact) -> bool:
@@ -142,7 +146,10 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
             async for batch in batches:
                 n_known += sum(artifact.path in known for _, artifact, _ in batch)
             return _intake(resolved, survey, recipe, None, n_known)
+        nothing: Batch = []
+        first = await anext(batches, nothing)  # a name that leads to nothing must not leave an empty queue behind
         async with _enqueue(found.queue, resolved) as enqueue:
+            await enqueue.stage(first)
             async for batch in batches:
                 await enqueue.stage(batch)
             room.require(found.data_dir, survey.needed_bytes, survey.n_new_inodes)
@@ -165,9 +172,7 @@ async def _recipe(wish: Wish, found: Settings, fetcher: Fetcher) -> Recipe | Non
         )
 
 
-async def _looked_at(
-    resolved: Resolved, survey: Survey, watch: Watch
-) -> AsyncIterator[list[tuple[str, Artifact, bool]]]:
+async def _looked_at(resolved: Resolved, survey: Survey, watch: Watch) -> AsyncIterator[Batch]:
     batch: list[Artifact] = []
     async for artifact in resolved.artifacts:
         batch.append(artifact)

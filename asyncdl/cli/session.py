@@ -6,6 +6,7 @@ The engine knows nothing of terminals; what it tells goes to the log, and to std
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import signal
 from collections.abc import Iterator
@@ -13,7 +14,7 @@ from contextlib import contextmanager
 
 from asyncdl import __version__
 from asyncdl.cli import progress
-from asyncdl.cli.event_log import EventLog
+from asyncdl.cli.event_log import EventLog, LogHandler
 from asyncdl.cli.exit_codes import exit_code
 from asyncdl.cli.options import next_command
 from asyncdl.cli.say import Say
@@ -43,7 +44,7 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
             log.note("started", version=__version__, pid=os.getpid(), workers=found.workers)
             engine = Engine(_config(found, only=only, forever=forever), log.tell)
             strikes = Strikes(engine, say)
-            with strikes.caught():
+            with logged(log, say), strikes.caught():
                 async with progress.shown(reader, say, live=not as_json):
                     ended = await engine.run()
             after = await progress.take(reader)
@@ -54,6 +55,22 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
     for line in last_lines(after, found, log):
         say.info(line)
     return code
+
+
+@contextmanager
+def logged(log: EventLog, say: Say) -> Iterator[None]:
+    """Send the records of `logging` to the log of the run; stderr gets them at debug only."""
+    root = logging.getLogger()
+    handlers: list[logging.Handler] = [LogHandler(log)]
+    if say.wants("debug"):
+        handlers.append(logging.StreamHandler())
+    for each in handlers:
+        root.addHandler(each)
+    try:
+        yield
+    finally:
+        for each in handlers:
+            root.removeHandler(each)
 
 
 def _config(found: Settings, *, only: frozenset[Kind] | None, forever: bool) -> EngineConfig:

@@ -29,7 +29,7 @@ _SIGNED_KEYS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "s
 _LEGAL = string.punctuation.replace("\\", "")
 """What `quote` leaves alone, besides letters and digits; a backslash is a slash to some readers of URLs."""
 
-_HOST = re.compile(r"[\w.-]+|[0-9a-f:.]+(%[\w.-]+)?")
+_HOST = re.compile(r"[\w.-]+|[0-9a-f]*:[0-9a-f:.]*(%[\w.-]+)?")
 _NUMBER = re.compile(r"(?i)(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
 """A host that ends in a number is an IPv4 address or nothing (WHATWG URL, "ends in a number"): no name does."""
 

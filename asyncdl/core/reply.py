@@ -17,7 +17,7 @@ from asyncdl.errors import TransferError
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")  # 19 digits hold 2**63
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})")
-_RATE_LIMIT = re.compile(r'"?(\w+)"?\s*;\s*r=([0-9]{1,9})\s*;\s*t=([0-9]{1,9})')
+_RATE_LIMIT = re.compile(r";\s*r=([0-9]{1,9})\s*;\s*t=([0-9]{1,9})")
 
 MAX_RETRY_AFTER_S = 3600.0
 """A longer Retry-After is taken as an hour: the Hub's longest quota window; what is beyond is a mistake."""
@@ -181,7 +181,7 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
     quota, of which only Retry-After can speak (RFC 9110 §10.2.3: seconds or a date). A date without a zone is UTC
     (§5.6.7, asctime).
     """
-    spent = [float(limit[3]) for limit in _RATE_LIMIT.finditer(headers.get("ratelimit", "")) if int(limit[2]) == 0]
+    spent = [float(limit[2]) for limit in _RATE_LIMIT.finditer(headers.get("ratelimit", "")) if int(limit[1]) == 0]
     if status == 429 and spent:
         return min(max(spent) + 1.0, MAX_RETRY_AFTER_S)
     value = headers.get("retry-after", "").strip()

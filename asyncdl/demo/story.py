@@ -9,7 +9,6 @@ import json
 from collections.abc import Mapping
 from pathlib import Path
 
-from asyncdl.core.names import display
 from asyncdl.demo.faults import Fault
 
 DATASET = "fineweb-2"
@@ -56,4 +55,4 @@ def first_sequence(tokenized: Path, tokenizer_json: Path) -> tuple[str, str]:
     shard = tokenized / split["path"] / split["shard_files"][0]["name"]
     row = pq.ParquetFile(shard).read_row_group(0, columns=["input_ids"]).column("input_ids")[0].as_py()
     text = Tokenizer.from_file(str(tokenizer_json)).decode(row)
-    return str(shard.relative_to(tokenized)), display(" ".join(text.split())[:SHOWN_CHARACTERS])
+    return str(shard.relative_to(tokenized)), " ".join(text.split())[:SHOWN_CHARACTERS]

@@ -17,7 +17,7 @@ from typing import Literal
 from asyncdl.core.events import Event, JobEnded
 from asyncdl.core.model import Dataset, Job
 from asyncdl.core.names import display
-from asyncdl.core.retry import TREATMENTS, Discard, Failure, RetryAt, Treatment, after_attempt
+from asyncdl.core.retry import TREATMENTS, Discard, Failure, RetryAt, Treatment, Verdict, after_attempt
 from asyncdl.core.stages import next_jobs
 from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.leases import Leases
@@ -42,6 +42,10 @@ class Unfinished:
 
 class WorkerCrashError(TransferError):
     """The child that had the task died; the job is charged a crash."""
+
+
+class RefusedError(TransferError):
+    """A worker refused the file: whoever tries comes to the same, whatever the class means for a download."""
 
 
 Work = Callable[[], Awaitable[Done | Unfinished]]
@@ -127,7 +131,9 @@ class Attempts:
             progressed=progressed,
             retry_after_s=error.retry_after_s,
         )
-        verdict = after_attempt(failure, now=now, jitter=random.random())  # noqa: S311 - spreads load, no secret
+        verdict: Verdict = Discard()
+        if not isinstance(error, RefusedError):
+            verdict = after_attempt(failure, now=now, jitter=random.random())  # noqa: S311 - spreads load, no secret
         text = display(error.message)
         outcome, run_at = "discarded", None
         with suppress(LeaseLostError):

@@ -14,6 +14,7 @@ from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
 from asyncdl.disk.partial import Partial, new_hasher
 from asyncdl.engine.tools import Tools
+from asyncdl.errors import TransferError
 
 SYNC_EVERY_S = 5.0
 """On a slow link a segment takes minutes; what came of it becomes durable this often. Guess."""
@@ -46,7 +47,15 @@ class Incoming:
         return self.pinned.size_bytes is not None and self.written.n_bytes == self.pinned.size_bytes
 
     def pin(self, pinned: Pinned) -> None:
-        """Take in what an answer said of the object."""
+        """Take in what an answer said of the object. Raises TransferError("remote_changed").
+
+        Held against what is pinned by now: when several requests are open, each was judged by what was known before it.
+        """
+        for known, said in (
+            (self.pinned.validator, pinned.validator), (self.pinned.size_bytes, pinned.size_bytes)
+        ):
+            if None not in (known, said) and known != said:
+                raise TransferError("remote_changed", f"two answers differ: {known} and {said}")
         self.pinned = pinned
         self._grown.set()
 

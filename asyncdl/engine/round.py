@@ -55,7 +55,8 @@ class Round:
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def demand(self) -> Demand:
-        return Demand(self._job.id, self._n_open, len(self._pending))
+        n_waiting = 0 if self._ended.done() else len(self._pending)  # a task group that ends takes no more tasks
+        return Demand(self._job.id, self._n_open, n_waiting)
 
     async def run(self) -> str | None:
         """Fetch what is missing; return the hex digest of the whole file, None if drained before the end.
@@ -75,7 +76,10 @@ class Round:
                     digest.cancel()
                 await self._incoming.end()
         except BaseExceptionGroup as group:
-            raise first_of(group) from group
+            error = first_of(group)
+            if self._ended.done() and not self._ended.cancelled() and self._ended.exception() is error:
+                await self._incoming.sync()  # a request failed for good: what came before it is kept
+            raise error from group
         except asyncio.CancelledError:
             await self._incoming.sync()
             raise
@@ -155,8 +159,8 @@ class Round:
         self._n_ignored = 0
         if not self._is_planned:
             self._is_planned = True
-            first = ByteRange(0, min(asked.stop, size_bytes))
-            self._pending.extend(segments(size_bytes, self._incoming.written.add(first)))
+            rest = segments(size_bytes, self._incoming.written)
+            self._pending.extend(one for one in rest if one.start >= asked.stop)
             self._wake()
         return body.stop
 
@@ -166,6 +170,7 @@ class Round:
             self._takes_whole = True
             self._pending.clear()
             self._pending.append(None)
+            self._wake()
 
     async def _receive(self, response: Response, at: int, stop: int | None) -> int:
         """Write the body's blocks from offset `at` on, never past `stop`; return where it ended."""
@@ -198,6 +203,8 @@ class Round:
         if is_pause:
             self._after_pause(asked, error)
             return
+        if error.error_class == "odd_reply" and not self._is_planned:
+            self._abandon_ranges()  # no range of it can be had: it is empty (416), or the host takes no ranges
         self._streak += 1
         wait_s = after_request(error.error_class, self._streak, random.random())  # noqa: S311 - spreads load
         if wait_s is None:
@@ -222,7 +229,8 @@ class Round:
         """Return what of `asked` must still be asked for."""
         if self._takes_whole or asked is None:
             return [None] if asked is None and not self._incoming.is_whole else []
-        stop = min(asked.stop, self._incoming.pinned.size_bytes or asked.stop)
+        size_bytes = self._incoming.pinned.size_bytes
+        stop = asked.stop if size_bytes is None else min(asked.stop, size_bytes)
         return list(self._incoming.written.missing(ByteRange(asked.start, stop))) if asked.start < stop else []
 
     def _ask_again(self, ranges: list[Asked], *, wait_s: float) -> None:

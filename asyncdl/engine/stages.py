@@ -18,7 +18,7 @@ from asyncdl.core.retry import REFUSED_CONTENT
 from asyncdl.core.stages import MAX_SHARD_TOKENS
 from asyncdl.disk.layout import final_path, tokenized_dir
 from asyncdl.disk.partial import quarantine
-from asyncdl.engine.attempts import Attempts, Done
+from asyncdl.engine.attempts import Attempts, Done, RefusedError
 from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.pool import Pool
 from asyncdl.engine.tools import Tools
@@ -150,4 +150,4 @@ class Stages:
             await self._tools.jobs.check_held(job)
             await self._tools.threads.call(quarantine, final)
             self._tools.listen(FileQuarantined(path=job.path, error_class=outcome.error_class))
-        raise TransferError(outcome.error_class, f"{job.path}: {outcome.message}")
+        raise RefusedError(outcome.error_class, f"{job.path}: {outcome.message}")

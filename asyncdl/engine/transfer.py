@@ -76,6 +76,8 @@ class Transfer:
         """Bring the artifact to disk. Raises TransferError with what ended the attempt, or LeaseLostError."""
         if (done := await self._adopt()) is not None:
             return done
+        if self.job.digest is None and self.job.validator is None:
+            self._had = RangeSet()  # nothing could tell whether the object is still the one these bytes are of
         for _ in range(MAX_ROUNDS - 1):
             try:
                 return await self._run_round()
@@ -121,12 +123,14 @@ class Transfer:
         await self._tools.jobs.forget_bytes(self.job)
 
     async def _run_round(self) -> Done | Unfinished:
-        opened, self._had = await self._tools.threads.call(
+        opened, had = await self._tools.threads.call(
             disk.open_partial, self._final, self._had, take_over=self._take_over
         )
         self._take_over = False
-        incoming = Incoming(self.job, self._tools, opened, self._pinned, self._had)
+        incoming = Incoming(self.job, self._tools, opened, self._pinned, had)
         try:
+            if had != self._had:
+                await self._tools.jobs.forget_bytes(self.job)  # or a kill would leave the queue believing in a hole
             self._round = Round(self.job, self._tools, self._remote, incoming, self._wake)
             if self._draining:
                 self._round.drain()
@@ -136,6 +140,8 @@ class Transfer:
                 self._had, self._pinned, self._round = incoming.had, incoming.pinned, None
             if hexdigest is None:
                 return Unfinished()
+            if self.job.digest is None:
+                await incoming.sync()  # so that a kill before the settle finds by `had` that the file is whole
             return await self._finish(opened, hexdigest)
         finally:
             await self._tools.threads.call(opened.close)

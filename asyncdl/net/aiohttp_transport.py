@@ -152,26 +152,29 @@ class AiohttpResponse:
 
 @contextmanager
 def foreign_errors(host: str) -> Iterator[None]:
-    """Turn what aiohttp raises into TransferError. Messages name the host, never the URL."""
+    """Turn what aiohttp raises into TransferError. Messages name the host, never the URL.
+
+    The cause is left out: aiohttp writes whole URLs, signature and all, into some of its messages.
+    """
     try:
         yield
     except aiohttp.ClientConnectorDNSError as error:
         if isinstance(error.os_error, PrivateAddressError):
-            raise TransferError("private_address", str(error.os_error)) from error
-        raise TransferError("dns", f"{host} has no address: {display(str(error.os_error))}") from error
+            raise TransferError("private_address", str(error.os_error)) from None
+        raise TransferError("dns", f"{host} has no address: {display(str(error.os_error))}") from None
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
-        raise TransferError("tls", f"no safe connection to {host}: {display(str(error))}") from error
+        raise TransferError("tls", f"no safe connection to {host}: {display(str(error))}") from None
     except aiohttp.ClientConnectorError as error:
-        raise TransferError("connect", f"{host} does not answer: {display(str(error.os_error))}") from error
-    except aiohttp.ConnectionTimeoutError as error:
-        raise TransferError("timeout", f"{host} did not answer in {CONNECT_TIMEOUT_S:.0f} s") from error
-    except TimeoutError as error:
-        raise TransferError("stalled", f"{host} sent nothing for a while") from error
-    except aiohttp.ClientPayloadError as error:
-        raise TransferError("short_body", f"{host} ended the body early") from error
-    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError) as error:
-        raise TransferError("dropped", f"{host} dropped the connection") from error
+        raise TransferError("connect", f"{host} does not answer: {display(str(error.os_error))}") from None
+    except aiohttp.ConnectionTimeoutError:
+        raise TransferError("timeout", f"{host} did not answer in {CONNECT_TIMEOUT_S:.0f} s") from None
+    except TimeoutError:
+        raise TransferError("stalled", f"{host} sent nothing for a while") from None
+    except aiohttp.ClientPayloadError:
+        raise TransferError("short_body", f"{host} ended the body early") from None
+    except (aiohttp.ClientOSError, aiohttp.ServerDisconnectedError, ConnectionError):
+        raise TransferError("dropped", f"{host} dropped the connection") from None
     except aiohttp.ClientError as error:
-        raise TransferError("odd_reply", f"{host}: {display(type(error).__name__)}") from error
-    except UnicodeError as error:
-        raise TransferError("dns", f"{host} cannot be the name of a host") from error
+        raise TransferError("odd_reply", f"{host}: {display(type(error).__name__)}") from None
+    except UnicodeError:
+        raise TransferError("dns", f"{host} cannot be the name of a host") from None

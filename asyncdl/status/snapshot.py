@@ -106,21 +106,23 @@ class Snapshot:
 
 def take(reader: Reader, now: float) -> Snapshot:
     """Read the queue. now: UTC seconds."""
-    amounts = reader.download_bytes()
-    to_fetch, _ = reader.bytes_to_fetch()
-    stages = reader.stage_states()
-    engines = tuple(_engine(row, now) for row in reader.engines())
+    with reader.snapshot():
+        jobs = reader.job_counts()
+        amounts = reader.download_bytes()
+        to_fetch, _ = reader.bytes_to_fetch()
+        stages = reader.stage_states()
+        datasets = reader.datasets()
+        errors = reader.errors()
+        engines = tuple(_engine(row, now) for row in reader.engines())
     return Snapshot(
         at=now,
-        jobs=reader.job_counts(),
+        jobs=jobs,
         known_bytes=amounts.known,
         done_bytes=amounts.done,
         remaining_bytes=None if amounts.n_unsized else to_fetch,
         per_s=sum(engine.per_s for engine in engines if engine.is_alive),
-        datasets=tuple(
-            _dataset(row, stages.get((row.name, row.subset, row.revision), {})) for row in reader.datasets()
-        ),
-        errors=tuple(reader.errors()),
+        datasets=tuple(_dataset(row, stages.get((row.name, row.subset, row.revision), {})) for row in datasets),
+        errors=tuple(errors),
         engines=engines,
     )
 

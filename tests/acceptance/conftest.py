@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
+import pty
+import signal
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,9 +51,37 @@ class Shell:
     async def __call__(self, *args, **env) -> Result:
         return await self.result(await self.start(*args, **env))
 
+    async def on_terminal(self, *args, interrupt_at=None, **env) -> str:
+        """Run a verb on a pseudo-terminal and return what it showed; it must end with 0.
+
+        interrupt_at: bytes that, once shown, are answered with Ctrl-C.
+        """
+        ours, theirs = pty.openpty()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "asyncdl", *map(str, args),
+            cwd=self.folder, env=self.env | env, stdin=theirs, stdout=theirs, stderr=theirs,
+        )  # fmt: skip
+        os.close(theirs)
+        shown = bytearray()
+        while block := await asyncio.to_thread(read_terminal, ours):
+            shown += block
+            if interrupt_at is not None and interrupt_at in shown:
+                interrupt_at = None
+                process.send_signal(signal.SIGINT)
+        os.close(ours)
+        assert await process.wait() == 0, shown.decode()
+        return shown.decode()
+
     async def result(self, process) -> Result:
         out, err = await process.communicate()
         return Result(process.returncode, out.decode(), err.decode())
+
+
+def read_terminal(fd):
+    try:
+        return os.read(fd, 65536)
+    except OSError:  # EIO: the other side is closed
+        return b""
 
 
 @pytest.fixture

@@ -152,7 +152,11 @@ class QueueMachine(RuleBasedStateMachine):
             self.row(job).crashes = 0
 
     @precondition(lambda self: self.leases)
-    @rule(data=st.data(), outcome=st.sampled_from(["retry", "parked", "released", "crashed"]), wait=st.sampled_from([0, 90]))
+    @rule(
+        data=st.data(),
+        outcome=st.sampled_from(["retry", "parked", "released", "crashed"]),
+        wait=st.sampled_from([0, 90]),
+    )
     def give_back(self, data, outcome, wait: int) -> None:
         job = data.draw(st.sampled_from(self.leases))
         back = GiveBack(outcome=outcome, run_at=self.now + wait, failures=1, error_class="timeout", error_text="x")

@@ -45,16 +45,16 @@ class Told:
         self.events.append(event)
         self._news.set()
 
-    def of(self, kind: type, **fields: object) -> list[Any]:
+    def of(self, cls: type, /, **fields: object) -> list[Any]:
         return [
             event
             for event in self.events
-            if isinstance(event, kind) and all(getattr(event, name) == value for name, value in fields.items())
+            if isinstance(event, cls) and all(getattr(event, name) == value for name, value in fields.items())
         ]
 
-    async def wait_for(self, kind: type, **fields: object) -> Any:
+    async def wait_for(self, cls: type, /, **fields: object) -> Any:
         """The first such event, from the beginning on."""
-        while not (found := self.of(kind, **fields)):
+        while not (found := self.of(cls, **fields)):
             self._news.clear()
             await self._news.wait()
         return found[0]
@@ -85,7 +85,13 @@ class Bench:
 
     async def enqueue_url(self, origin: str, paths: Iterable[str], **options: Any) -> Enqueued:
         """Files of a host that says nothing about them beforehand."""
-        return await self.enqueue(_dataset("host", origin, "", source="url"), dict.fromkeys(paths, (None, None)), **options)
+        return await self.enqueue_known(origin, dict.fromkeys(paths, (None, None)), **options)
+
+    async def enqueue_known(
+        self, origin: str, facts: Mapping[str, tuple[int | None, Digest | None]], **options: Any
+    ) -> Enqueued:
+        """Files of a host of which that much is known: {path: (size, digest)}."""
+        return await self.enqueue(_dataset("host", origin, "", source="url"), facts, **options)
 
     async def enqueue(
         self,
@@ -127,10 +133,12 @@ class Bench:
             return await ended
 
     @asynccontextmanager
-    async def running(self, **changes: Any) -> AsyncIterator[asyncio.Task[Ended]]:
+    async def running(
+        self, *, listen: Callable[[Event], None] | None = None, **changes: Any
+    ) -> AsyncIterator[asyncio.Task[Ended]]:
         """An engine that runs while the block does; the task is its end. `self.engine` is the engine."""
         self.data_dir.mkdir(exist_ok=True)
-        self.engine = Engine(self.config(**changes), self.told)
+        self.engine = Engine(self.config(**changes), listen or self.told)
         with _loop_complaints() as complaints:
             task = asyncio.create_task(self.engine.run(), name="engine")
             try:
@@ -156,6 +164,12 @@ class Bench:
             return connection.execute(statement, bindings).fetchall()
         finally:
             connection.close()
+
+    def row(self, path: str, kind: str = "download") -> dict[str, Any]:
+        """The job's row by column."""
+        columns = [name for _, name, *_ in self.rows("PRAGMA table_info(job)")]
+        (found,) = self.rows("SELECT * FROM job WHERE path = ? AND kind = ?", path, kind)
+        return dict(zip(columns, found, strict=True))
 
     def states(self, kind: str = "download") -> dict[str, str]:
         return dict(self.rows("SELECT path, state FROM job WHERE kind = ?", kind))

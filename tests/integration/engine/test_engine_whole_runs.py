@@ -51,9 +51,9 @@ async def test_many_small_files_come_once_each(bench):
     async with DemoHub([repo]) as hub:
         await bench.enqueue_repo(hub)
         assert await bench.run(workers=64) == Ended("empty")
-        assert sum(total.bytes_by_path[path] for total in hub.totals.values() for path in files) == sum(
-            content.size_bytes for content in files.values()
-        )
+        answered = [request for request in hub.requests if request.status == 200 or request.status == 206]
+        assert len(answered) == sum(content.size_bytes > 0 for content in files.values())
+        assert sum(request.bytes_sent for request in answered) == sum(one.size_bytes for one in files.values())
     bench.assert_as_served(repo)
     assert bench.told.outcomes() == {("completed", None): 600}
 
@@ -85,7 +85,11 @@ async def test_an_empty_file_of_known_size_costs_no_request(bench):
     bench.assert_as_served(repo)
 
 
-@pytest.mark.parametrize("answer", [ranged(), ranged(None), whole(), whole(None), chunked()], ids=str)
+@pytest.mark.parametrize(
+    "answer",
+    [ranged(), ranged(None), whole(), whole(None), chunked()],
+    ids=["ranges", "ranges, no validator", "whole", "whole, no validator", "no length"],
+)
 async def test_files_of_unknown_size_come_whole_from_any_host(bench, answer):
     files = {f"d/f{n}.bin": noise(size_bytes, n) for n, size_bytes in enumerate([0, *SIZES])}
     async with Origin(files, answer) as origin:
@@ -111,7 +115,7 @@ async def test_a_host_that_always_ignores_ranges_is_asked_for_the_whole(bench):
         await bench.enqueue_repo(hub)
         await bench.run()
         ranges = [request.range for request in hub.requests if request.path == BIG and request.origin == "cdn"]
-        assert ranges[-1] is None
+        assert ranges.count(None) == 1
         assert len(ranges) <= MAX_IGNORED + 8, "a file has eight segments open when it is found out"
     bench.assert_as_served(repo)
 

@@ -16,7 +16,7 @@ async def main(path: Path) -> None:
     jobs = rig.jobs(owner)
     identity = place.identity(os.getpid()) or ""
     await jobs.start_engine(identity=identity, version="0", workers=1, pid=os.getpid(), now=time.time())
-    print("ready", flush=True)
+    os.write(1, b"ready\n")
     sys.stdin.readline()
 
     async def settle(job) -> None:

@@ -45,7 +45,9 @@ async def settle(rig: Rig, kind: str, n: int, result: dict[str, object], childre
         await rig.jobs().complete(job, now=now, size_bytes=100, result=result, children=children or ())
 
 
-async def tokenize_all(rig: Rig, *, n: int = 1, revision: str = "a" * 40, now: float = NOW, n_sequences: int = 5) -> None:
+async def tokenize_all(
+    rig: Rig, *, n: int = 1, revision: str = "a" * 40, now: float = NOW, n_sequences: int = 5
+) -> None:
     """Bring `s/1.parquet` ... through all stages."""
     paths = [f"s/{k}.parquet" for k in range(1, n + 1)]
     await rig.put(paths, revision=revision, now=now)
@@ -166,7 +168,10 @@ async def test_each_recipe_has_its_own_manifest_over_all_datasets(rig, tmp_path)
     for k, job in enumerate(await rig.take(9, kind="tokenize")):
         await rig.jobs().complete(job, now=NOW, size_bytes=1, result=tokenized(k, 5), children=())
     write_manifests(rig.path, tmp_path)
-    assert list(tokenized_of(tmp_path, "small-8")["splits"]) == [split_name("org/name", "s"), split_name("org/name", "t")]
+    assert list(tokenized_of(tmp_path, "small-8")["splits"]) == [
+        split_name("org/name", "s"),
+        split_name("org/name", "t"),
+    ]
     assert list(tokenized_of(tmp_path, "large-8")["splits"]) == [split_name("org/name", "s")]
 
 

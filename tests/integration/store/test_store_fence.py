@@ -1,5 +1,7 @@
 """Who has lost a lease changes nothing, whatever it says."""
 
+from dataclasses import replace
+
 import pytest
 
 from asyncdl.errors import LeaseLostError
@@ -39,6 +41,16 @@ async def test_a_stale_lease_touches_no_row(rig, saying, by):
     with pytest.raises(LeaseLostError):
         await SAYINGS[saying](rig.jobs("slept"), stale)
     assert (rows(rig.path, ALL), rows(rig.path, "SELECT * FROM attempt")) == before
+
+
+@pytest.mark.parametrize("saying", SAYINGS)
+async def test_only_the_owner_may_speak_for_its_attempt(rig, saying):
+    await rig.put(["a"])
+    [job] = await rig.take(owner="me")
+    before = rows(rig.path, ALL)
+    with pytest.raises(LeaseLostError):
+        await SAYINGS[saying](rig.jobs("other"), replace(job, owner="other"))
+    assert rows(rig.path, ALL) == before
 
 
 async def test_renewal_does_not_return_what_another_has(rig):

@@ -143,7 +143,9 @@ connection = migrate.open_writer(pathlib.Path({str(path)!r}))
 print(connection.pragma("user_version"))
 connection.close()"""
     children = [
-        subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True)
+        subprocess.Popen(
+            [sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=subprocess.PIPE, cwd=ROOT, text=True
+        )
         for _ in range(4)
     ]
     for child in children:

@@ -1,6 +1,7 @@
 """What callers of the writer get when something goes wrong under it."""
 
 import asyncio
+import fcntl
 from pathlib import Path
 
 import apsw
@@ -166,6 +167,20 @@ async def test_a_queue_that_was_taken_away_is_not_written_to(rig, which):
         await rig.put(["second"])
     with pytest.raises(StoreError):
         await rig.put(["third"])
+
+
+async def test_the_sidecar_is_held_while_a_transaction_runs_and_no_longer(rig):
+    def try_lock() -> bool:
+        with open(f"{rig.path}-lock", "rb") as other:
+            try:
+                fcntl.flock(other, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                return False
+            return True
+
+    assert await rig.writer.write(lambda _: try_lock()) is False
+    rig.close()
+    assert try_lock()
 
 
 async def test_a_reader_sees_what_was_answered_and_keeps_nobody_waiting(rig):

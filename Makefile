@@ -1,0 +1,44 @@
+# Every target sets up what it needs in .venv. `make` alone says what there is.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready-for-this-pyproject
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test unit check faults bench clean
+
+help: ## say what the targets do
+	@grep -hE '^[a-z]+:.*##' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 10
+
+setup: $(READY) ## make .venv with asyncdl and all that its tests and checks need
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "asyncdl needs Python 3.11 or later: make PYTHON=python3.11")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[test,check]'
+	@touch $@
+
+demo: $(READY) ## show the whole job offline, on a network that is bad on purpose
+	$(BIN)/asyncdl demo
+
+test: $(READY) ## run all tests but the long fault runs
+	$(BIN)/python -m pytest -m 'not slow'
+
+unit: $(READY) ## run the unit and property tests, a few seconds
+	$(BIN)/python -m pytest -q -m 'not slow' tests/unit tests/property
+
+check: $(READY) ## lint, format and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+faults: $(READY) ## run the long fault runs
+	$(BIN)/python -m pytest -m slow
+
+bench: $(READY) ## measure start-up and the queue; takes minutes and wants a quiet machine
+	$(BIN)/python benchmarks/startup.py
+	$(BIN)/python -m benchmarks.job_queue
+
+clean: ## remove .venv, caches and builds; never data or a queue
+	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,88 @@
+"""Every error class that any code can utter has a treatment, and every treatment has somebody who utters it."""
+
+import ast
+
+import pytest
+
+from asyncdl.core import reply
+from asyncdl.core.retry import TREATMENTS, Treatment
+from tests.support.sources_of import modules
+from workers.contract import REJECTIONS
+
+WORD = "error_class"
+
+
+def takers(trees):
+    """{function or class name: position of its parameter `error_class`, self not counted}."""
+    found = {}
+    for tree in [*trees, *trees]:  # twice: a class may be read before the one it inherits from
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                for method in node.body:
+                    if isinstance(method, ast.FunctionDef) and method.name == "__init__":
+                        found |= position(node.name, method, skip=1)
+                bases = {base.id for base in node.bases if isinstance(base, ast.Name)}
+                found |= {node.name: found[base] for base in bases if base in found}
+            elif isinstance(node, ast.FunctionDef):
+                found |= position(node.name, node, skip=0)
+    found.pop("__init__", None)
+    return found
+
+
+def position(name, function, *, skip):
+    names = [argument.arg for argument in function.args.args]
+    return {name: names.index(WORD) - skip} if WORD in names else {}
+
+
+def strings(node):
+    """The constants an expression may come to: both sides of an `if`, not what it asks."""
+    if isinstance(node, ast.IfExp):
+        return strings(node.body) | strings(node.orelse)
+    return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
+
+
+def uttered():
+    """{error class: a place where it is uttered}, read off the source of the whole project."""
+    sources = [module for module in modules("asyncdl", "workers") if not module.name.startswith("asyncdl.demo")]
+    positions = takers([module.tree for module in sources])
+    found = {}
+    for module in sources:
+        for node in ast.walk(module.tree):
+            values = []
+            if isinstance(node, ast.Call):
+                name = node.func.attr if isinstance(node.func, ast.Attribute) else getattr(node.func, "id", "")
+                at = positions.get(name)
+                values = node.args[at : at + 1] if at is not None else []
+                values += [keyword.value for keyword in node.keywords if keyword.arg == WORD]
+            elif isinstance(node, ast.Dict):
+                values = [value for key, value in zip(node.keys, node.values, strict=True) if getattr(key, "value", "") == WORD]
+            for value in values:
+                found |= {text: f"{module.where}:{node.lineno}" for text in strings(value)}
+    found |= {error_class: "core/reply's table" for error_class, _ in [*reply._REFUSALS.values(), reply._ODD]}
+    return found
+
+
+UTTERED = uttered()
+
+
+def test_the_search_finds_what_it_is_meant_to_find():
+    assert UTTERED.keys() >= {"dns", "short_body", "rate_limited", "worker_crashed", "bad_pages", "engine_died", "bug"}
+    assert len(UTTERED) > 40
+
+
+@pytest.mark.parametrize("error_class", sorted(UTTERED))
+def test_what_is_uttered_has_a_treatment(error_class):
+    assert error_class in TREATMENTS, f"{UTTERED[error_class]} utters it"
+
+
+@pytest.mark.parametrize("error_class", sorted(TREATMENTS))
+def test_what_has_a_treatment_is_uttered(error_class):
+    assert error_class in UTTERED
+
+
+@pytest.mark.parametrize("error_class", sorted(REJECTIONS))
+def test_what_a_worker_rejects_has_a_treatment_that_fits(error_class):
+    expected = Treatment.PARK if error_class == "no_room" else Treatment.NEVER
+    if error_class == "html_instead":
+        expected = Treatment.AGAIN  # the transfer utters it too, of a portal that goes away
+    assert TREATMENTS[error_class].treatment is expected
