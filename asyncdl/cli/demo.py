@@ -79,7 +79,7 @@ async def _play(found: Settings) -> int:
     async with DemoHub(faults=story.FAULTS) as hub:
         found = replace(found, endpoint=hub.endpoint)
         _say(f"A stand-in for the Hub listens on {hub.endpoint}; nothing leaves this machine.")
-        await _enqueue(found)
+        recipe_name = await _enqueue(found)
         _say("", "$ asyncdl run")
         code = await session.work(found, only=None, forever=False, as_json=False)
         served = hub.totals["hub"].faults + hub.totals["cdn"].faults
@@ -88,12 +88,13 @@ async def _play(found: Settings) -> int:
     _status(found)
     if code:
         return code
-    await _decode(found)
+    await _decode(found, recipe_name)
     _say("", f"All of this took {time.monotonic() - began_at:.0f} s. Now the real thing: asyncdl enqueue --help")
     return code
 
 
-async def _enqueue(found: Settings) -> None:
+async def _enqueue(found: Settings) -> str:
+    """Return the name of the recipe."""
     from asyncdl.cli.enqueue import summary, unseen
     from asyncdl.cli.intake import Wish, take_in
     from asyncdl.demo import story
@@ -113,7 +114,10 @@ async def _enqueue(found: Settings) -> None:
             priority=5,
             dry_run=False,
         )
-        _say(*summary(await take_in(wish, found, unseen), found))
+        intake = await take_in(wish, found, unseen)
+        _say(*summary(intake, found))
+    assert intake.recipe is not None
+    return intake.recipe.name
 
 
 def _status(found: Settings) -> None:
@@ -125,16 +129,13 @@ def _status(found: Settings) -> None:
     _say("", "$ asyncdl status", *view.plain(shot).splitlines())
 
 
-async def _decode(found: Settings) -> None:
+async def _decode(found: Settings, recipe_name: str) -> None:
     import asyncio
 
     from asyncdl.demo import corpus_dir, story
     from asyncdl.disk.layout import tokenized_dir
-    from asyncdl.store.reader import Reader
 
-    with Reader(found.queue) as reader:
-        (recipe,) = reader.recipes()
-    tokenized = tokenized_dir(found.data_dir, recipe.name)
+    tokenized = tokenized_dir(found.data_dir, recipe_name)
     tokenizer = corpus_dir() / "tokenizer" / "tokenizer.json"
     shard, text = await asyncio.to_thread(story.first_sequence, tokenized, tokenizer)
     _say("", f"The first sequence of {tokenized / shard} begins:", "", f"  {text}")

@@ -203,4 +203,6 @@ def summary(intake: Intake, found: Settings) -> list[str]:
         lines.append(f"  tokenized as      {intake.recipe.name}")
     if intake.enqueued is None:
         return [*lines, "a dry run: nothing was enqueued"]
+    if intake.enqueued.n_new == 0:
+        return [*lines, f"nothing new: all of it is in the queue; how far it is: {next_command(found, 'status')}"]
     return [*lines, f"enqueued {count_text(intake.enqueued.n_new, 'job')}; next: {next_command(found, 'run')}"]

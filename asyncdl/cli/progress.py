@@ -9,7 +9,10 @@ import asyncio
 import sys
 import time
 from collections.abc import AsyncIterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
+from pathlib import Path
+from typing import Self
 
 from asyncdl.cli.say import Say, on_terminal
 from asyncdl.status import snapshot, view
@@ -23,40 +26,55 @@ LINE_EVERY_S = 30.0
 """No flood in a log, but never silence either."""
 
 
-@asynccontextmanager
-async def shown(reader: Reader, say: Say, *, live: bool) -> AsyncIterator[None]:
-    """Show progress while the block runs. live: redraw in place where stderr is a terminal."""
-    if not say.wants("info"):
-        yield
-        return
-    work = _redraw(reader) if live and on_terminal(sys.stderr) else _say_lines(reader, say)
-    task = asyncio.create_task(work, name="progress")
-    try:
-        yield
-    finally:
-        task.cancel()
-        with suppress(asyncio.CancelledError):
-            await task
+class Watcher:
+    """Owner of a reader of the queue and of the one thread that uses it. An async context manager."""
 
+    def __init__(self, queue: Path) -> None:
+        """Raises ConfigError where there is no queue."""
+        self._reader = Reader(queue)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
 
-async def take(reader: Reader) -> snapshot.Snapshot:
-    """Return the snapshot of this moment, read in a thread. One at a time: the connection is not shared."""
-    return await asyncio.to_thread(snapshot.take, reader, time.time())
+    async def __aenter__(self) -> Self:
+        return self
 
+    async def __aexit__(self, *_: object) -> None:
+        self._thread.shutdown()
+        self._reader.close()
 
-async def _redraw(reader: Reader) -> None:
-    from rich.console import Console
-    from rich.live import Live
+    async def take(self) -> snapshot.Snapshot:
+        """Return the snapshot of this moment; a look that was given up is finished first."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._thread, snapshot.take, self._reader, time.time())
 
-    with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+    @asynccontextmanager
+    async def shown(self, say: Say, *, live: bool) -> AsyncIterator[None]:
+        """Show progress while the block runs. live: redraw in place where stderr is a terminal."""
+        if not say.wants("info"):
+            yield
+            return
+        work = self._redraw() if live and on_terminal(sys.stderr) else self._say_lines(say)
+        task = asyncio.create_task(work, name="progress")
+        try:
+            yield
+        finally:
+            task.cancel()
+            with suppress(asyncio.CancelledError):
+                await task
+
+    async def _redraw(self) -> None:
+        from rich.console import Console
+        from rich.live import Live
+
+        from asyncdl.status import terminal
+
+        with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
+            while True:
+                live.update(terminal.compact(await self.take()), refresh=True)
+                await asyncio.sleep(FRAME_EVERY_S)
+
+    async def _say_lines(self, say: Say) -> None:
+        wait_s = FIRST_LINE_S
         while True:
-            live.update(view.compact(await take(reader)), refresh=True)
-            await asyncio.sleep(FRAME_EVERY_S)
-
-
-async def _say_lines(reader: Reader, say: Say) -> None:
-    wait_s = FIRST_LINE_S
-    while True:
-        await asyncio.sleep(wait_s)
-        say.info(view.line(await take(reader)))
-        wait_s = LINE_EVERY_S
+            await asyncio.sleep(wait_s)
+            say.info(view.line(await self.take()))
+            wait_s = LINE_EVERY_S

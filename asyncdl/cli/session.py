@@ -13,10 +13,10 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from asyncdl import __version__
-from asyncdl.cli import progress
 from asyncdl.cli.event_log import EventLog, LogHandler
 from asyncdl.cli.exit_codes import exit_code
 from asyncdl.cli.options import next_command
+from asyncdl.cli.progress import Watcher
 from asyncdl.cli.say import Say
 from asyncdl.core.model import Kind
 from asyncdl.core.names import display
@@ -26,7 +26,6 @@ from asyncdl.settings import Settings
 from asyncdl.status import view
 from asyncdl.status.figures import bytes_text, count_text
 from asyncdl.status.snapshot import UNFINISHED, Snapshot
-from asyncdl.store.reader import Reader
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
@@ -37,17 +36,17 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
     Raises what `Engine.run` raises, and ConfigError where there is no queue or the data dir cannot be written to.
     """
     say = Say(found.log_level)
-    with Reader(found.queue) as reader:
-        say.info(first_line(await progress.take(reader)))
+    async with Watcher(found.queue) as watcher:
+        say.info(first_line(await watcher.take()))
         log = EventLog(found.data_dir, on_stdout=as_json)
         try:
             log.note("started", version=__version__, pid=os.getpid(), workers=found.workers)
             engine = Engine(_config(found, only=only, forever=forever), log.tell)
             strikes = Strikes(engine, say)
             with logged(log, say), strikes.caught():
-                async with progress.shown(reader, say, live=not as_json):
+                async with watcher.shown(say, live=not as_json):
                     ended = await engine.run()
-            after = await progress.take(reader)
+            after = await watcher.take()
             code = exit_code(ended.reason, n_left(after, only), discarded(after, only), strikes.signum)
             log.note("ended", reason=ended.reason, exit_code=code, status=after.to_json())
         finally:

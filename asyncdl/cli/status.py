@@ -61,12 +61,12 @@ def _live(reader: Reader, interval_s: float) -> None:
     from rich.console import Console
     from rich.live import Live
 
-    from asyncdl.status import snapshot, view
+    from asyncdl.status import snapshot, terminal
 
     try:
         with Live(console=Console(), screen=True, auto_refresh=False) as live:
             while True:
-                live.update(view.full(snapshot.take(reader, time.time())), refresh=True)
+                live.update(terminal.full(snapshot.take(reader, time.time())), refresh=True)
                 time.sleep(interval_s)
     except KeyboardInterrupt:
         return

@@ -30,9 +30,9 @@ class Digest:
     def parse(cls, text: str) -> Digest:
         """Read what `str` wrote; raises ValueError on anything else."""
         name, _, hex_ = text.partition(":")
-        if name == "sha256":
+        if name == "sha256" and len(hex_) == 64:
             return cls("sha256", hex_)
-        if name == "git-sha1":
+        if name == "git-sha1" and len(hex_) == 40:
             return cls("git-sha1", hex_)
         raise ValueError(f"not a digest: {text!r}")
 

@@ -21,7 +21,7 @@ from asyncdl.core.retry import TREATMENTS, Discard, Failure, RetryAt, Treatment,
 from asyncdl.core.stages import next_jobs
 from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.leases import Leases
-from asyncdl.errors import LeaseLostError, TransferError
+from asyncdl.errors import AsyncdlError, LeaseLostError, TransferError
 from asyncdl.store.jobs import GiveBack, Jobs
 
 logger = logging.getLogger(__name__)
@@ -71,7 +71,7 @@ class Attempts:
     async def run(self, job: Job, work: Work, progressed: Callable[[], bool] = lambda: False) -> None:
         """Run `work` under `job`'s lease and settle. progressed: whether new durable bytes came so far.
 
-        Raises nothing but cancellation, which gives the job back first.
+        Raises nothing but cancellation, which gives the job back first, and what the queue cannot be written for.
         """
         dataset = self._datasets.dataset(job.dataset_id)
         try:
@@ -87,12 +87,15 @@ class Attempts:
         except asyncio.CancelledError:
             await self._release(job, dataset)
             raise
+        except AsyncdlError:
+            raise  # the queue cannot be written: no job's fault, and none can be settled
         except Exception as error:  # one file must not end a run of days; it is told and charged
             logger.exception("a bug while working on job %d", job.id)
             bug = TransferError("bug", f"{type(error).__name__}: {display(str(error))}")
             await self._settle_failure(job, dataset, bug, progressed=False)
 
     async def _under_lease(self, job: Job, work: Work) -> Done | Unfinished:
+        await self._leases.vacate(job)
         try:
             async with asyncio.timeout(None) as scope:
                 with self._leases.hold(job, scope):

@@ -51,9 +51,7 @@ class Incoming:
 
         Held against what is pinned by now: when several requests are open, each was judged by what was known before it.
         """
-        for known, said in (
-            (self.pinned.validator, pinned.validator), (self.pinned.size_bytes, pinned.size_bytes)
-        ):
+        for known, said in ((self.pinned.validator, pinned.validator), (self.pinned.size_bytes, pinned.size_bytes)):
             if None not in (known, said) and known != said:
                 raise TransferError("remote_changed", f"two answers differ: {known} and {said}")
         self.pinned = pinned

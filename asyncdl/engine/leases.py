@@ -10,6 +10,7 @@ import asyncio
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 from asyncdl.core.model import Job
 from asyncdl.errors import LeaseLostError
@@ -22,13 +23,26 @@ VALID_SHARE = 2 / 3
 """Of a lease's length after the last renewal; the rest is for work that was begun just before."""
 
 
+@dataclass(frozen=True, slots=True)
+class _Hold:
+    """scope: expires when the lease is lost. over: set when the work inside it has ended."""
+
+    job: Job
+    scope: asyncio.Timeout
+    claimed_at: float
+    over: asyncio.Event
+
+    def lose(self) -> None:
+        self.scope.reschedule(asyncio.get_running_loop().time())
+
+
 class Leases:
     """Owner of the set of held leases. Every attempt runs inside `hold`."""
 
     def __init__(self, jobs: Jobs, lease_s: float) -> None:
         self._jobs = jobs
         self.lease_s = lease_s
-        self._held: dict[int, tuple[Job, asyncio.Timeout, float]] = {}
+        self._held: dict[int, _Hold] = {}
         self._renewed_at = time.clock_gettime(_CLOCK)
 
     def __len__(self) -> int:
@@ -37,16 +51,22 @@ class Leases:
     @contextmanager
     def hold(self, job: Job, scope: asyncio.Timeout) -> Iterator[None]:
         """Keep `job` renewed; when its lease is lost, `scope` expires, which cancels the work inside it."""
-        self._held[job.id] = (job, scope, time.clock_gettime(_CLOCK))
+        held = self._held[job.id] = _Hold(job, scope, time.clock_gettime(_CLOCK), asyncio.Event())
         try:
             yield
         finally:
             del self._held[job.id]
+            held.over.set()
+
+    async def vacate(self, job: Job) -> None:
+        """End an earlier attempt at `job` that runs here still: that `job` could be claimed proves its lease lost."""
+        while (held := self._held.get(job.id)) is not None:
+            held.lose()
+            await held.over.wait()
 
     def require_valid(self, job: Job) -> None:
         """Raise LeaseLostError unless the lease of `job`, taken or renewed lately, can still be relied on."""
-        _, _, claimed_at = self._held[job.id]
-        age_s = time.clock_gettime(_CLOCK) - max(self._renewed_at, claimed_at)
+        age_s = time.clock_gettime(_CLOCK) - max(self._renewed_at, self._held[job.id].claimed_at)
         if age_s > self.lease_s * VALID_SHARE:
             raise LeaseLostError(f"the lease of job {job.id} was not renewed for {age_s:.0f} s")
 
@@ -61,6 +81,6 @@ class Leases:
         asked_at = time.clock_gettime(_CLOCK)
         kept = await self._jobs.renew(now=time.time(), lease_s=self.lease_s)
         self._renewed_at = asked_at
-        for id_, (job, scope, _) in before.items():
-            if kept.get(id_) != job.attempt and id_ in self._held and self._held[id_][0] is job:
-                scope.reschedule(asyncio.get_running_loop().time())
+        for id_, held in before.items():
+            if kept.get(id_) != held.job.attempt and self._held.get(id_) is held:
+                held.lose()

@@ -31,6 +31,7 @@ from asyncdl.engine.leases import Leases
 from asyncdl.engine.manifests import write_manifests
 from asyncdl.engine.meter import Meter
 from asyncdl.engine.pool import Pool
+from asyncdl.engine.round import first_of
 from asyncdl.engine.scheduler import Scheduler
 from asyncdl.engine.stages import Stages
 from asyncdl.engine.threads import Threads
@@ -152,8 +153,10 @@ class Engine:
         except asyncio.CancelledError:
             if self._reason != "stopped" or not self._main.cancelled():
                 raise
-        finally:
-            await jobs.end_engine(now=time.time())
+        except BaseExceptionGroup as group:
+            # Jobs may be held still; the engine is left open, so that they are found to be a dead one's at once.
+            raise first_of(group) from group
+        await jobs.end_engine(now=time.time())
 
     async def _serve(self, jobs: Jobs, reader: Reader, threads: Threads) -> None:
         config = self._config

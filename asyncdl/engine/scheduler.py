@@ -108,8 +108,9 @@ class Scheduler:
                 transfer.drain()
             await self._attempts.run(job, transfer.run, lambda: transfer.progressed)
         finally:
-            del self._active[job.id]
-            self._asking.pop(job.id, None)
+            for known in (self._active, self._asking):
+                if known.get(job.id) is transfer:  # or a later attempt has its place
+                    del known[job.id]
             self._dispatch()
 
     def _serve(self, transfer: Transfer) -> None:

@@ -13,7 +13,7 @@ from pathlib import Path
 from asyncdl.core.events import FileQuarantined, RequestFailed
 from asyncdl.core.model import Dataset, Digest, Job
 from asyncdl.core.names import quote_path
-from asyncdl.core.plan import Demand
+from asyncdl.core.plan import SEGMENT_BYTES, Demand
 from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
 from asyncdl.core.retry import TREATMENTS, Treatment
@@ -74,6 +74,14 @@ class Transfer:
 
     async def run(self) -> Done | Unfinished:
         """Bring the artifact to disk. Raises TransferError with what ended the attempt, or LeaseLostError."""
+        try:
+            return await self._run()
+        except TransferError as error:
+            if error.error_class == "no_room":  # for a name or a sync; a write has closed the gate itself
+                self._tools.disk_gate.close(SEGMENT_BYTES)
+            raise
+
+    async def _run(self) -> Done | Unfinished:
         if (done := await self._adopt()) is not None:
             return done
         if self.job.digest is None and self.job.validator is None:

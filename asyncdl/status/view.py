@@ -1,14 +1,13 @@
-"""A snapshot as text of at most 80 columns, and as rich renderables for a terminal. Pure: reads no clock, no queue.
+"""What is said of a snapshot, and the plain form of it: text of at most 80 columns. Pure: no clock, no queue.
 
-What is said is decided once, in the functions that return cells; plain text and rich only lay them out. The plain
-form never imports rich, for `status --once` must start in 150 ms.
+What is said is decided here, in the functions that return cells and lines; `terminal` lays the same out with rich,
+which is never imported here, for `status --once` must start in 150 ms.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from asyncdl.core.names import display
 from asyncdl.core.retry import TREATMENTS
@@ -16,9 +15,6 @@ from asyncdl.core.states import State
 from asyncdl.status.figures import bytes_text, count_text, duration_text, fit, share_text, utc_text, width_of
 from asyncdl.status.snapshot import DatasetState, EngineState, Snapshot
 from asyncdl.store.reader import ErrorRow
-
-if TYPE_CHECKING:
-    from rich.console import RenderableType
 
 COLUMNS = 80
 BAR_CELLS = 20
@@ -31,7 +27,6 @@ KINDS = ("download", "verify", "tokenize", "episode", "build", "upload")
 STATES = (State.AVAILABLE, State.RUNNING, State.COMPLETED, State.DISCARDED)
 
 _ORDER = {State.RUNNING: 0, State.DISCARDED: 1, State.AVAILABLE: 2, State.COMPLETED: 3}
-_COLOURS = {State.RUNNING: "cyan", State.DISCARDED: "red", State.COMPLETED: "green", State.AVAILABLE: "default"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,64 +198,3 @@ def _wrapped(text: str, indent: int) -> list[str]:
             line = " " * (indent + 2)
         line += f" {shown}" if line.strip() else shown
     return [*lines, line] if line.strip() else lines
-
-
-def compact(shot: Snapshot) -> RenderableType:
-    """Return the few rows that `run` shows on a terminal: the headline, a bar, the later stages."""
-    from rich.console import Group
-    from rich.progress_bar import ProgressBar
-    from rich.text import Text
-
-    bar = ProgressBar(total=max(shot.known_bytes, 1), completed=shot.done_bytes, width=COLUMNS // 2)
-    stages = "  ".join(
-        f"{kind} {counts[State.COMPLETED]:,}/{sum(counts.values()):,}" for kind, counts in stage_counts(shot)
-    )
-    return Group(
-        Text(headline(shot), no_wrap=True, overflow="ellipsis"),
-        bar,
-        Text(stages, style="dim", no_wrap=True, overflow="ellipsis"),
-    )
-
-
-def full(shot: Snapshot) -> RenderableType:
-    """Return everything, for a terminal: headline, stages, datasets, errors, engines."""
-    from rich.console import Group
-    from rich.text import Text
-
-    parts: list[RenderableType] = [Text(headline(shot), style="bold"), Text(utc_text(shot.at), style="dim"), Text()]
-    parts += [_rich_stages(shot), Text(), *_rich_datasets(shot)]
-    for row in shot.errors:
-        title, example, hint = error_lines(row, shot.at)
-        parts += [Text(title, style="red"), Text(f"  {example}", style="dim"), Text(f"  {hint}")]
-    parts += [Text(engine_line(engine, shot.at), style="dim" if engine.is_alive else "red") for engine in shot.engines]
-    return Group(*parts)
-
-
-def _rich_stages(shot: Snapshot) -> RenderableType:
-    from rich.table import Table
-
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0))
-    table.add_column("jobs")
-    for state in STATES:
-        table.add_column(state, justify="right")
-    for kind, counts in stage_counts(shot):
-        table.add_row(kind, *(f"{counts[state]:,}" for state in STATES))
-    return table
-
-
-def _rich_datasets(shot: Snapshot) -> Sequence[RenderableType]:
-    from rich.progress_bar import ProgressBar
-    from rich.table import Table
-    from rich.text import Text
-
-    rows, more = dataset_cells(shot)
-    table = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), show_header=False)
-    group = ""
-    for row in rows:
-        if row.group != group:
-            group = row.group
-            table.add_row(Text(group, style="bold"))
-        bar = ProgressBar(total=1.0, completed=row.share, width=BAR_CELLS)
-        state = Text(row.state, style=_COLOURS[row.state])
-        table.add_row(Text(f"  {row.title}", overflow="ellipsis", no_wrap=True), bar, row.percent, row.files, state)
-    return [table, Text(more, style="dim")]

@@ -41,6 +41,7 @@ async def test_enqueueing_again_adds_nothing(shell, hub):
     await shell(*SWEDISH)
     got = (await shell(*SWEDISH, "--json")).json()
     assert (got["enqueued"], got["already_queued"]) == (0, len(SWEDISH_FILES))
+    assert "nothing new" in (await shell(*SWEDISH)).out
 
 
 async def test_files_that_are_on_disk_with_the_right_size_are_had(shell, hub):
@@ -80,6 +81,11 @@ async def test_people_are_told_what_was_enqueued_and_what_to_type_next(shell, hu
     assert result.out.rstrip().endswith(
         f"enqueued {len(SWEDISH_FILES)} jobs; next: asyncdl run --queue 'my queue.sqlite'"
     )
+
+
+async def test_a_terminal_is_told_the_same(shell, hub):
+    text = await shell.on_terminal(*SWEDISH, TERM="xterm")
+    assert f"enqueued {len(SWEDISH_FILES)} jobs; next: asyncdl run" in text
 
 
 async def test_selections_narrow_and_limits_stop(shell, hub):

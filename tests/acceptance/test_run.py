@@ -87,6 +87,12 @@ async def test_events_are_lines_of_json_on_stdout_and_in_the_log(shell, hub):
     assert log.read_text() == result.out
 
 
+async def test_the_log_level_decides_how_much_is_said(shell, hub):
+    await shell(*DANISH)
+    result = await shell("run", *FAST, "--log-level", "error")
+    assert (result.code, result.out, result.err) == (0, "", "")
+
+
 async def test_only_the_kinds_asked_for_are_worked_on(shell, hub):
     await shell(*DANISH)
     result = await shell("run", *FAST, "--only", "download")

@@ -39,6 +39,7 @@ class Told:
 
     def __init__(self) -> None:
         self.events: list[Event] = []
+        self.engine_ended = False
         self._news = asyncio.Event()
 
     def __call__(self, event: Event) -> None:
@@ -53,11 +54,16 @@ class Told:
         ]
 
     async def wait_for(self, cls: type, /, **fields: object) -> Any:
-        """The first such event, from the beginning on."""
+        """The first such event, from the beginning on. Fails when the engine ends without it."""
         while not (found := self.of(cls, **fields)):
+            assert not self.engine_ended, f"no {cls.__name__} {fields} came: {self.events[-3:]}"
             self._news.clear()
             await self._news.wait()
         return found[0]
+
+    def note_end(self, _: asyncio.Task[Any]) -> None:
+        self.engine_ended = True
+        self._news.set()
 
     def outcomes(self, kind: str = "download") -> Counter[tuple[str, str | None]]:
         """{(outcome, error class): how many attempts ended so}."""
@@ -105,7 +111,9 @@ class Bench:
         """facts: {path: (size, digest)}. missing: as in Enqueue.stage."""
         writer = Writer(migrate.open_writer(self.queue), self.queue)
         try:
-            template = Dataset(**{name: getattr(dataset, name) for name in dataset.__slots__} | {"text_field": text_field})
+            template = Dataset(
+                **{name: getattr(dataset, name) for name in dataset.__slots__} | {"text_field": text_field}
+            )
             enqueue = Enqueue(writer, template, now=time.time())
             rows = [
                 (folder_of(path), Artifact(safe_path(path), size_bytes, digest), missing)
@@ -141,6 +149,8 @@ class Bench:
         self.engine = Engine(self.config(**changes), listen or self.told)
         with _loop_complaints() as complaints:
             task = asyncio.create_task(self.engine.run(), name="engine")
+            self.told.engine_ended = False
+            task.add_done_callback(self.told.note_end)
             try:
                 yield task
                 await task

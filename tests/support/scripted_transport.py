@@ -5,23 +5,26 @@ Keeps the rules that tests/conformance holds the real one to; nothing is resolve
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable
+import asyncio
+import re
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
+from inspect import isawaitable
 from urllib.parse import urlsplit
 
 from asyncdl.core.hops import is_private_literal
 from asyncdl.errors import TransferError
 from asyncdl.net.transport import Request
-from tests.support.replies import Reply
+from tests.support.replies import Reply, part
 
 MAX_HEADER_BYTES = 8190
 """aiohttp's max_field_size."""
 
-Script = Callable[[Request], Reply | TransferError]
+Script = Callable[[Request], Reply | TransferError | Awaitable[Reply]]
 
 
 class ScriptedTransport:
-    """replies: in order, or a function of the request; a TransferError is raised.
+    """replies: in order, or a function of the request that may have to be awaited; a TransferError is raised.
 
     asked: every request that left, in order. n_dropped: connections given up because a body was not read to its end.
     private_names: what a resolver would find to be private.
@@ -45,6 +48,9 @@ class ScriptedTransport:
             raise TransferError("private_address", f"{host} is not public")
         self.asked.append(request)
         reply = self._answer(request)
+        await asyncio.sleep(0)  # a network is never faster than everybody else who is ready to run
+        if isawaitable(reply):
+            reply = await reply
         if isinstance(reply, TransferError):
             raise reply
         if reply.silent:
@@ -104,3 +110,25 @@ class ScriptedResponse:
 def _in_order(replies: Iterable[Reply | TransferError]) -> Script:
     rest = iter(replies)
     return lambda _request: next(rest)
+
+
+def site(pages: Mapping[str, Reply | Script]) -> Script:
+    """A script that answers by URL, with or without its query; 404 where there is no such page."""
+
+    def answer(request: Request) -> Reply | TransferError | Awaitable[Reply]:
+        found = pages.get(request.url) or pages.get(request.url.partition("?")[0]) or Reply(404)
+        return found(request) if callable(found) else found
+
+    return answer
+
+
+def ranged(content: bytes, etag: str = '"v1"') -> Script:
+    """Serves the range that is asked for, or the whole."""
+
+    def answer(request: Request) -> Reply:
+        asked = re.fullmatch(r"bytes=(\d+)-(\d+)", request.headers.get("Range", ""))
+        if asked is None:
+            return Reply(200, {"ETag": etag}, (content,))
+        return part(content, int(asked[1]), min(int(asked[2]) + 1, len(content)), ETag=etag)
+
+    return answer

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -28,11 +28,12 @@ def small_disk(place: Path, *, size_bytes: int, n_inodes: int | None = None) -> 
 
 
 def fill(disk: Path, *, leave_bytes: int = 0) -> Path:
-    """Take all but leave_bytes of the disk with one file; return it."""
+    """Take all but leave_bytes of the disk with one file, while others may write; return it."""
     hog = disk / "hog"
-    stat = os.statvfs(disk)
     with hog.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, stat.f_bavail * stat.f_frsize - leave_bytes)
+        while (free_bytes := os.statvfs(disk).f_bavail * os.statvfs(disk).f_frsize) > leave_bytes:
+            with suppress(OSError):  # somebody was quicker: look again
+                os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), free_bytes - leave_bytes)
     return hog
 
 

@@ -14,6 +14,7 @@ from asyncdl.core.ranges import RangeSet
 from asyncdl.engine.incoming import Incoming
 from asyncdl.engine.run import Ended
 from asyncdl.errors import NoRoomError
+from asyncdl.store.jobs import Jobs
 from tests.support.engine import Bench
 from tests.support.engine_process import engine_process
 from tests.support.origin import Origin, asked_range, part
@@ -105,15 +106,16 @@ async def test_a_drain_ends_the_open_segments_and_gives_the_rest_back(bench):
 
 async def test_a_drain_publishes_what_becomes_whole(bench):
     held = Held(MIB)
-    files = {"a.bin": CONTENT[: 2 * SEGMENT_BYTES], "b.bin": CONTENT}
-    async with Origin(files, held) as origin:
-        await bench.enqueue_known(origin.url, {path: (len(data), None) for path, data in files.items()})
+    content = CONTENT[: 2 * SEGMENT_BYTES]
+    async with Origin({"a.bin": content}, held) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
         async with bench.running(workers=4) as ended:
-            await held.open(4)
+            await held.open(2)
             bench.engine.drain()
             held.go_on.set()
             assert await ended == Ended("drained")
-    assert bench.states() == {"a.bin": "completed", "b.bin": "available"}
+    assert bench.states() == {"a.bin": "completed"}
+    assert bench.file("a.bin", "host").read_bytes() == content
 
 
 async def test_a_drain_gives_back_what_waits_for_its_next_try(bench):
@@ -196,7 +198,7 @@ async def test_a_job_that_was_cancelled_meanwhile_is_dropped_and_settles_nothing
         await bench.enqueue_known(origin.url, {"a.bin": (len(CONTENT), None), "b.bin": (1, None)})
         async with bench.running(workers=2, lease_s=0.6) as ended:
             await held.open(2)
-            await bench.told.wait_for(JobEnded, path="b.bin") if bench.row("b.bin")["state"] == "running" else None
+            await bench.told.wait_for(JobEnded, path="b.bin")
             bench.rows(
                 "UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = 1 WHERE path = 'a.bin'"
             )
@@ -312,23 +314,49 @@ async def test_a_full_disk_of_the_queue_ends_the_run_and_loses_nothing(tmp_path)
     with small_disk(bench.queue.parent, size_bytes=2 * MIB) as disk:
         async with Origin(files) as origin:
             await bench.enqueue_known(origin.url, {path: (5000, None) for path in files})
-            hog = None
-
-            def listen(event):
-                nonlocal hog
-                bench.told(event)
-                if hog is None and len(bench.told.of(JobEnded)) == 20:
-                    hog = fill(disk)
-
-            with pytest.raises(NoRoomError):
-                async with asyncio.timeout(20), bench.running(listen=listen) as ended:
-                    await ended
+            config = {"queue": str(bench.queue), "data_dir": str(bench.data_dir), "workers": 16}
+            async with engine_process(config) as engine:
+                await engine.wait_for("JobEnded", n=20)
+                hog = fill(disk)
+                assert await engine.ended() == NoRoomError.exit_code
+                assert engine.of("Failed", error="NoRoomError")
             hog.unlink()
             n_done = list(bench.states().values()).count("completed")
             assert 20 <= n_done < 300
             assert await bench.run() == Ended("empty")
             assert origin.body_bytes <= 5000 * (300 + 2 * 16)
-    assert set(bench.states().values()) == {"completed"}
+            assert bench.rows("SELECT max(crashes) FROM job") == [(0,)], "nobody is charged for the disk"
+            assert set(bench.states().values()) == {"completed"}
+
+
+async def test_a_queue_that_gets_room_again_as_the_run_ends_holds_no_job_back(tmp_path, monkeypatch):
+    bench = Bench(tmp_path)
+    bench.queue = tmp_path / "q" / "queue.sqlite"
+    files = {f"{n:03d}.bin": b"x" * 5000 for n in range(200)}
+    end_engine = Jobs.end_engine
+    hogs = []
+
+    async def with_room(self, *, now):
+        for hog in hogs:
+            hog.unlink(missing_ok=True)
+        await end_engine(self, now=now)
+
+    def listen(event):
+        bench.told(event)
+        if not hogs and len(bench.told.of(JobEnded)) == 20:
+            hogs.append(fill(disk))
+
+    monkeypatch.setattr(Jobs, "end_engine", with_room)
+    with small_disk(bench.queue.parent, size_bytes=2 * MIB) as disk:
+        async with Origin(files) as origin:
+            await bench.enqueue_known(origin.url, {path: (5000, None) for path in files})
+            with pytest.raises(NoRoomError):
+                async with bench.running(listen=listen) as ended:
+                    await ended
+            hogs[0].unlink(missing_ok=True)
+            held = bench.rows("SELECT count(*) FROM job WHERE state = 'running'")[0][0]
+            still_open = bench.rows("SELECT count(*) FROM engine WHERE ended_at IS NULL")[0][0]
+            assert held == 0 or still_open == 1, "jobs of an engine that is said to have ended are nobody's"
 
 
 # --- a disk that is broken
@@ -366,4 +394,3 @@ async def test_a_data_dir_that_cannot_be_written_to_discards_with_the_reason(ben
         await bench.enqueue_url(origin.url, ["a.bin"])
         assert await bench.run() == Ended("empty")
     assert bench.errors() == {"a.bin": "unwritable"}
-

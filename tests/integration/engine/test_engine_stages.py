@@ -132,7 +132,9 @@ async def test_files_other_than_parquet_end_with_their_download(bench):
 
 def flipped():
     """A page whose checksum does not hold; nothing else could tell."""
-    content = bytearray(parquet(["abcdefgh" * 40 + str(n) for n in range(300)], compression="none", write_page_checksum=True))
+    content = bytearray(
+        parquet(["abcdefgh" * 40 + str(n) for n in range(300)], compression="none", write_page_checksum=True)
+    )
     content[content.index(b"abcdefgh") + 3] ^= 1
     return bytes(content)
 
@@ -280,7 +282,9 @@ async def test_a_child_that_takes_too_long_is_ended_and_its_job_charged(
             told = await bench.told.wait_for(JobEnded, kind="tokenize", path="p.parquet")
             assert told.error_class == "worker_timeout"
             assert not Path(f"/proc/{pid}").exists()
-            bench.rows("UPDATE job SET state = 'cancelled', ended_at = 1 WHERE kind = 'tokenize' AND path = 'p.parquet' AND state = 'available'")
+            bench.rows(
+                "UPDATE job SET state = 'cancelled', ended_at = 1 WHERE kind = 'tokenize' AND path = 'p.parquet' AND state = 'available'"
+            )
             for path in good.main.paths:
                 await bench.told.wait_for(JobEnded, kind="tokenize", path=path, outcome="completed")
             bench.engine.stop()

@@ -9,7 +9,7 @@ import pytest
 from rich.console import Console
 
 from asyncdl.core.states import State
-from asyncdl.status import view
+from asyncdl.status import terminal, view
 from asyncdl.status.figures import width_of
 from asyncdl.status.snapshot import DatasetState, EngineState, Snapshot
 from asyncdl.store.reader import ErrorRow
@@ -112,12 +112,12 @@ def test_a_dead_engine_is_called_dead():
     )
 
 
-@pytest.mark.parametrize("form", [view.compact, view.full])
+@pytest.mark.parametrize("form", [terminal.compact, terminal.full])
 def test_the_terminal_forms_say_the_same_and_take_no_markup_from_names(form):
     console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
     console.print(form(shot(datasets=(dataset("[red]x[/red]"),), errors=(error(text="[bold]"),))))
     text = console.file.getvalue()
     assert view.headline(shot()) in text
-    if form is view.full:
+    if form is terminal.full:
         assert "[red]x[/red]" in text
         assert "[bold]" in text
