@@ -13,9 +13,11 @@ settings.load_profile(os.environ.get("HYPOTHESIS_PROFILE") or ("ci" if os.enviro
 _SURROUNDINGS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HF_TOKEN", "HUGGING_FACE_HUB_TOKEN", "NETRC")
 
 
-@pytest.fixture(autouse=True)
-def no_surroundings(monkeypatch):
+@pytest.fixture(scope="session", autouse=True)
+def no_surroundings():
     """Proxies and tokens of whoever runs the tests stay out of them."""
-    for name in _SURROUNDINGS:
-        monkeypatch.delenv(name, raising=False)
-        monkeypatch.delenv(name.lower(), raising=False)
+    with pytest.MonkeyPatch.context() as patch:
+        for name in _SURROUNDINGS:
+            patch.delenv(name, raising=False)
+            patch.delenv(name.lower(), raising=False)
+        yield

@@ -22,7 +22,7 @@ from typing import Any
 
 import orjson
 
-from asyncdl.cli.say import let_go_of_stdout
+from asyncdl.cli.say import Say, let_go_of_stdout
 from asyncdl.core.events import Event
 from asyncdl.core.names import display
 from asyncdl.disk import layout
@@ -89,14 +89,18 @@ class EventLog:
 
 
 class LogHandler(logging.Handler):
-    """Sends what libraries and our own bugs log, tracebacks included, to the log of the run."""
+    """Sends what libraries and our own bugs log, tracebacks included, to the log of the run; stderr at debug only."""
 
-    def __init__(self, log: EventLog) -> None:
+    def __init__(self, log: EventLog, say: Say) -> None:
         super().__init__(logging.WARNING)
         self._log = log
+        self._say = say
 
     def emit(self, record: logging.LogRecord) -> None:
-        self._log.note("log", level=record.levelname, logger=record.name, text=self.format(record))
+        text = self.format(record)
+        self._log.note("log", level=record.levelname, logger=record.name, text=text)
+        for line in text.splitlines():
+            self._say.debug(line)
 
 
 def _open(folder: Path) -> tuple[Path | None, FileIO | None]:

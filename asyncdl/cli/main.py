@@ -74,7 +74,7 @@ def main() -> NoReturn:
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="backslashreplace")  # a name must not end a program under LANG=C
+            reconfigure(errors="backslashreplace")  # a name must not end a program where Latin-1 is spoken
     code = _run()
     try:
         sys.stdout.flush()

@@ -58,18 +58,13 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
 
 @contextmanager
 def logged(log: EventLog, say: Say) -> Iterator[None]:
-    """Send the records of `logging` to the log of the run; stderr gets them at debug only."""
-    root = logging.getLogger()
-    handlers: list[logging.Handler] = [LogHandler(log)]
-    if say.wants("debug"):
-        handlers.append(logging.StreamHandler())
-    for each in handlers:
-        root.addHandler(each)
+    """Send the records of `logging` to the log of the run while the block runs."""
+    handler = LogHandler(log, say)
+    logging.getLogger().addHandler(handler)
     try:
         yield
     finally:
-        for each in handlers:
-            root.removeHandler(each)
+        logging.getLogger().removeHandler(handler)
 
 
 def _config(found: Settings, *, only: frozenset[Kind] | None, forever: bool) -> EngineConfig:

@@ -62,27 +62,29 @@ class Partial:
         with disk_errors(self.final):
             os.ftruncate(self._fd, size_bytes)
             os.fsync(self._fd)
-            self._require_own_name()
+            _require_own(self._path, self._fd)
             self._path.rename(self.final)
             sync_folder(self.final.parent)
 
     def quarantine(self) -> None:
         """Keep the partial aside as `.corrupted`, in place of an older one."""
         with disk_errors(self.final):
-            self._require_own_name()
+            _require_own(self._path, self._fd)
             self._path.rename(corrupted_path(self.final))
-
-    def _require_own_name(self) -> None:
-        try:
-            named = self._path.stat(follow_symlinks=False)
-        except FileNotFoundError:
-            named = None
-        mine = os.fstat(self._fd)
-        if named is None or (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino):
-            raise LeaseLostError(f"the partial of {self.final.name} belongs to another engine by now")
 
     def close(self) -> None:
         os.close(self._fd)
+
+
+def _require_own(path: Path, fd: int) -> None:
+    """Raise LeaseLostError unless `path` is the name of the file that is open as `fd`."""
+    try:
+        named = path.stat(follow_symlinks=False)
+    except FileNotFoundError:
+        named = None
+    mine = os.fstat(fd)
+    if named is None or (named.st_dev, named.st_ino) != (mine.st_dev, mine.st_ino):
+        raise LeaseLostError(f"{path.name} belongs to another engine by now")
 
 
 def open_partial(final: Path, had: RangeSet, *, take_over: bool) -> tuple[Partial, RangeSet]:
@@ -99,9 +101,9 @@ def open_partial(final: Path, had: RangeSet, *, take_over: bool) -> tuple[Partia
         elif take_over:
             _move_aside(path, had)
         fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
-    if had and os.fstat(fd).st_size < had.ranges[-1].stop:
-        os.ftruncate(fd, 0)
-        had = RangeSet()
+        if had and os.fstat(fd).st_size < had.ranges[-1].stop:
+            os.ftruncate(fd, 0)
+            had = RangeSet()
     return Partial(final, path, fd), had
 
 
@@ -113,11 +115,13 @@ def _move_aside(path: Path, had: RangeSet) -> None:
     except FileNotFoundError:
         return
     try:
-        target = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
+        copy.unlink(missing_ok=True)  # of a copy that was killed
+        target = os.open(copy, os.O_RDWR | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o644)
         try:
             for one in had:
                 _copy_range(source, target, one.start, one.stop)
             os.fsync(target)
+            _require_own(copy, target)
         except OSError:
             copy.unlink()  # on a full disk half a copy would only be in the way
             raise

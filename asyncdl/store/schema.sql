@@ -72,7 +72,9 @@ CREATE TABLE job (
 -- The claim's order, for jobs that can be claimed and no others: a finished job costs nothing here.
 CREATE INDEX job_available ON job (kind, priority, run_at, id) WHERE state = 'available';
 CREATE INDEX job_running ON job (owner, lease_until) WHERE state = 'running';
-CREATE INDEX job_error ON job (kind, error_class) WHERE error_class IS NOT NULL;
+-- Covers the summary of errors, which `status` asks for again and again: 54 ms of look-ups for 10 000 errors else.
+CREATE INDEX job_error ON job (kind, error_class, state, run_at, started_at, ended_at)
+  WHERE error_class IS NOT NULL;
 
 -- core/states.py has the same table; a test compares them. AFTER, because a BEFORE trigger makes SQLite look the
 -- row up a second time; RAISE(ABORT) takes the statement back all the same.

@@ -7,6 +7,9 @@ import sys
 
 import pytest
 
+from asyncdl.demo.hub import DemoHub
+from asyncdl.demo.repos import Repo
+
 VERBS = ("enqueue", "run", "status", "demo")
 HEAVY = ("aiohttp", "aiobotocore", "uvloop", "rich", "pyarrow", "numpy", "tokenizers", "pebble", "asyncio")
 
@@ -132,6 +135,14 @@ async def test_nothing_that_is_piped_has_colours(shell, hub):
         await shell("status", "--once", FORCE_COLOR="1"),
     ]
     assert all("\x1b" not in result.out + result.err for result in results)
+
+
+async def test_a_name_that_stdout_cannot_spell_ends_no_program(shell):
+    async with DemoHub([Repo("org/name", {"\u30c7\u30fc\u30bf/a.bin": b"x"})]) as hub:
+        await shell("enqueue", "org/name", HF_ENDPOINT=hub.endpoint)
+    result = await shell("status", PYTHONIOENCODING="latin-1")
+    assert result.code == 0
+    assert r"\u30c7\u30fc\u30bf" in result.out
 
 
 async def test_a_terminal_that_cannot_redraw_gets_one_snapshot(shell, hub):

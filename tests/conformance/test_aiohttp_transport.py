@@ -58,9 +58,12 @@ async def test_one_private_address_among_public_ones_suffices_to_refuse(names):
 
 async def test_an_unguarded_name_may_be_private(names):
     names["inside.test"] = ["127.0.0.1"]
-    async with LyingServer([Reply()]) as server, AiohttpTransport() as transport:
-        async with transport.open(Request(f"http://inside.test:{server.port}/x")) as response:
-            assert response.status == 200
+    async with (
+        LyingServer([Reply()]) as server,
+        AiohttpTransport() as transport,
+        transport.open(Request(f"http://inside.test:{server.port}/x")) as response,
+    ):
+        assert response.status == 200
         assert server.heard[0].headers == {"host": f"inside.test:{server.port}"}
 
 
@@ -128,18 +131,21 @@ async def test_a_connection_is_kept_after_a_whole_body_and_given_up_after_a_part
 
 
 async def test_a_kept_connection_that_the_host_has_closed_is_no_error():
-    async with LyingServer([Reply(200, {}, (b"abc",), ends="fin"), Reply(200, {}, (b"def",))]) as server:
-        async with AiohttpTransport() as transport:
-            for body in (b"abc", b"def"):
-                async with transport.open(Request(f"{server.url}/x")) as response:
-                    assert await response.read(100) == body
+    replies = [Reply(200, {}, (b"abc",), ends="fin"), Reply(200, {}, (b"def",))]
+    async with LyingServer(replies) as server, AiohttpTransport() as transport:
+        for body in (b"abc", b"def"):
+            async with transport.open(Request(f"{server.url}/x")) as response:
+                assert await response.read(100) == body
 
 
 async def test_an_interim_answer_is_passed_over():
     answer = b"HTTP/1.1 103 Early Hints\r\nLink: </x>\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nhi"
-    async with LyingServer([answer]) as server, AiohttpTransport() as transport:
-        async with transport.open(Request(f"{server.url}/x")) as response:
-            assert (response.status, await response.read(10)) == (200, b"hi")
+    async with (
+        LyingServer([answer]) as server,
+        AiohttpTransport() as transport,
+        transport.open(Request(f"{server.url}/x")) as response,
+    ):
+        assert (response.status, await response.read(10)) == (200, b"hi")
 
 
 @pytest.mark.parametrize(
@@ -206,9 +212,12 @@ async def test_a_certificate_nobody_vouches_for_is_tls(tls):
 
 async def test_an_authority_of_the_environment_is_trusted(tls, certificate, monkeypatch):
     monkeypatch.setenv("SSL_CERT_FILE", str(certificate[0]))
-    async with LyingServer([Reply(200, {}, (b"safe",))], tls=tls) as server, AiohttpTransport() as transport:
-        async with transport.open(Request(f"https://localhost:{server.port}/x")) as response:
-            assert await response.read(10) == b"safe"
+    async with (
+        LyingServer([Reply(200, {}, (b"safe",))], tls=tls) as server,
+        AiohttpTransport() as transport,
+        transport.open(Request(f"https://localhost:{server.port}/x")) as response,
+    ):
+        assert await response.read(10) == b"safe"
 
 
 KEY = ConnectionKey("h", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)

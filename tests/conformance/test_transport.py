@@ -198,7 +198,9 @@ async def test_who_leaves_with_an_error_drops_the_connection_and_keeps_the_error
         await play.dropped()
 
 
-@pytest.mark.parametrize("host", ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "localhost", "a.localhost", "127.1"])
+@pytest.mark.parametrize(
+    "host", ["127.0.0.1", "[::1]", "10.0.0.1", "169.254.169.254", "localhost", "a.localhost", "127.1"]
+)
 async def test_a_guarded_request_goes_to_no_private_address(stage, host):
     async with stage([]) as play:
         with pytest.raises(TransferError) as caught:

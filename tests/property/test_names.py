@@ -91,24 +91,36 @@ def test_what_is_shown_steers_nothing_and_is_one_line(text):
     shown.encode()
 
 
-KEYS = st.sampled_from(["X-Amz-Signature", "signature", "Sig", "policy", "token", "password", "se", "X-Goog-Credential"])
+KEYS = st.sampled_from(
+    ["X-Amz-Signature", "signature", "Sig", "policy", "token", "password", "se", "X-Goog-Credential"]
+)
 
 
-@given(st.sampled_from(["", "?", "&", " ", "\n", "(", "=", "\u200b", "/"]), KEYS, st.text(alphabet="abc%2B+/=_-", min_size=0), TEXTS)
+@given(
+    st.sampled_from(["", "?", "&", " ", "\n", "(", "=", "\u200b", "/"]),
+    KEYS,
+    st.text(alphabet="abc%2B+/=_-", min_size=0),
+    TEXTS,
+)
 def test_no_part_of_a_secret_is_shown(before, key, filling, after):
     shown = display(f"{before}{key}=CANARY{filling}CANARY &{after}")
     assert "CANARY" not in shown
 
 
 @given(
-    st.text(alphabet="abcXYZ019-._~%", min_size=1), st.text(alphabet="abcXYZ019-._~%"), st.text(alphabet="/abc%20", max_size=9), TEXTS
+    st.text(alphabet="abcXYZ019-._~%", min_size=1),
+    st.text(alphabet="abcXYZ019-._~%"),
+    st.text(alphabet="/abc%20", max_size=9),
+    TEXTS,
 )
 def test_no_user_password_or_query_is_left_in_a_url(user, password, path, query):
     shown = redact_url(f"https://CANARY{user}:CANARY{password}@hub.test/{path}?CANARY{query}")
     assert "CANARY" not in shown
 
 
-NAMES = st.one_of(PATHS, st.text(alphabet="ab-_~./ 1é", max_size=6), st.text(alphabet="ab-/~", max_size=5).map(folder_name))
+NAMES = st.one_of(
+    PATHS, st.text(alphabet="ab-_~./ 1é", max_size=6), st.text(alphabet="ab-/~", max_size=5).map(folder_name)
+)
 
 
 @given(NAMES, NAMES)

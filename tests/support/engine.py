@@ -147,7 +147,7 @@ class Bench:
         """An engine that runs while the block does; the task is its end. `self.engine` is the engine."""
         self.data_dir.mkdir(exist_ok=True)
         self.engine = Engine(self.config(**changes), listen or self.told)
-        with _loop_complaints() as complaints:
+        with _LoopComplaints() as complaints:
             task = asyncio.create_task(self.engine.run(), name="engine")
             self.told.engine_ended = False
             task.add_done_callback(self.told.note_end)
@@ -160,6 +160,11 @@ class Bench:
                     task.cancel()
                     await asyncio.wait((task,))
         assert complaints == [], complaints
+
+    async def until(self, holds: Callable[[], bool]) -> None:
+        """Wait for something in the queue; SQLite tells nobody of a change, so it is looked for."""
+        while not holds():
+            await asyncio.sleep(0.01)
 
     # --- what came of it
 
@@ -233,7 +238,7 @@ def _facts(path: str, content: Content | None) -> tuple[int, Digest]:
     return content.size_bytes, Digest("sha256", content.sha256) if lfs else Digest("git-sha1", content.git_sha1)
 
 
-class _loop_complaints:  # noqa: N801 - used as a statement
+class _LoopComplaints:
     """What the loop would only log: exceptions in callbacks and of tasks that nobody awaited."""
 
     def __enter__(self) -> list[str]:

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping
@@ -114,3 +115,47 @@ def chunked() -> Answer:
 
 def length(content: bytes) -> dict[str, str]:
     return {"Content-Length": str(len(content))}
+
+
+class Held:
+    """Answers with ranges, but lets no more than `n_bytes` of a body go before `go_on` is set.
+
+    n_open: bodies that wait; `open(n)` waits until there are so many. n_dropped: those whose client went away.
+    """
+
+    def __init__(self, n_bytes: int, *, n_free: int = 0) -> None:
+        """n_free: so many requests are answered whole before the first is held."""
+        self.n_bytes = n_bytes
+        self.n_free = n_free
+        self.go_on = asyncio.Event()
+        self.n_open = 0
+        self.n_dropped = 0
+        self._changed = asyncio.Condition()
+
+    async def __call__(self, origin: Origin, request: web.BaseRequest, data: bytes) -> web.StreamResponse:
+        start, stop = asked_range(request, len(data)) or (0, len(data))
+        response = part(data, start, stop, {"ETag": '"v1"'})
+        self.n_free -= 1
+        cut = stop if self.n_free >= 0 else min(stop, start + self.n_bytes)
+        await origin.send(request, response, data[start:cut])
+        if cut < stop:
+            try:
+                await self._count(1)
+                await self.go_on.wait()
+            except asyncio.CancelledError:
+                self.n_dropped += 1
+                raise
+            finally:
+                await self._count(-1)
+            for at in range(cut, stop, BLOCK_BYTES):
+                await origin.write(request, response, data[at : min(stop, at + BLOCK_BYTES)])
+        return response
+
+    async def _count(self, by: int) -> None:
+        async with self._changed:
+            self.n_open += by
+            self._changed.notify_all()
+
+    async def open(self, n: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self.n_open >= n)

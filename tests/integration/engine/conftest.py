@@ -3,7 +3,6 @@ from functools import partial
 import pytest
 
 from asyncdl.net.aiohttp_transport import AiohttpTransport
-
 from tests.support.engine import Bench
 
 

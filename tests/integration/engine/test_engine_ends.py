@@ -1,70 +1,30 @@
 """How a run ends before its work does: drained, stopped, its lease lost, its disk full or broken. Nothing is lost."""
 
 import asyncio
+import itertools
 import os
 import random
 import shutil
 import time
+import types
 
 import pytest
 
 from asyncdl.core.events import DiskPaused, DiskResumed, JobEnded, Stopping
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.ranges import RangeSet
+from asyncdl.disk import room
 from asyncdl.engine.incoming import Incoming
 from asyncdl.engine.run import Ended
 from asyncdl.errors import NoRoomError
 from asyncdl.store.jobs import Jobs
 from tests.support.engine import Bench
 from tests.support.engine_process import engine_process
-from tests.support.origin import Origin, asked_range, part
+from tests.support.origin import Held, Origin
 from tests.support.small_disk import fill, fill_inodes, small_disk
 
 MIB = 1 << 20
 CONTENT = random.Random(8).randbytes(6 * SEGMENT_BYTES + 11)
-
-
-class Held:
-    """Answers with ranges, but lets no more than `n_bytes` of a body go before `go_on` is set.
-
-    n_open: bodies that wait; `open(n)` waits until there are so many.
-    """
-
-    def __init__(self, n_bytes=1 << 40, *, free=0):
-        self.n_bytes = n_bytes
-        self.n_free = free  # requests that are not held
-        self.go_on = asyncio.Event()
-        self.n_open = 0
-        self.n_dropped = 0
-        self._changed = asyncio.Condition()
-
-    async def __call__(self, origin, request, data):
-        start, stop = asked_range(request, len(data)) or (0, len(data))
-        response = part(data, start, stop, {"ETag": '"v1"'})
-        self.n_free -= 1
-        cut = stop if self.n_free >= 0 else min(stop, start + self.n_bytes)
-        await origin.send(request, response, data[start:cut])
-        if cut < stop:
-            try:
-                await self._count(1)
-                await self.go_on.wait()
-            except asyncio.CancelledError:
-                self.n_dropped += 1
-                raise
-            finally:
-                await self._count(-1)
-            for at in range(cut, stop, 65536):
-                await origin.write(request, response, data[at : min(stop, at + 65536)])
-        return response
-
-    async def _count(self, by):
-        async with self._changed:
-            self.n_open += by
-            self._changed.notify_all()
-
-    async def open(self, n):
-        async with self._changed:
-            await self._changed.wait_for(lambda: self.n_open >= n)
 
 
 async def written(monkeypatch, n_bytes):
@@ -129,8 +89,7 @@ async def test_a_drain_gives_back_what_waits_for_its_next_try(bench):
     async with Origin({f"{n}.bin": b"x" for n in range(8)}, failing) as origin:
         await bench.enqueue_url(origin.url, origin.files)
         async with bench.running(workers=4) as ended:
-            while not origin.asked:
-                await asyncio.sleep(0)
+            await bench.until(lambda: bool(origin.asked))
             bench.engine.drain()
             async with asyncio.timeout(5):
                 assert await ended == Ended("drained")
@@ -223,8 +182,7 @@ async def test_a_job_cancelled_and_revived_meanwhile_is_done_once_by_its_new_att
                 "UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = 1, take_over = 1"
             )
             bench.rows("UPDATE job SET state = 'available', run_at = 0, ended_at = NULL")
-            while bench.row("a.bin")["attempt"] != 2:
-                await asyncio.sleep(0.01)
+            await bench.until(lambda: bench.row("a.bin")["attempt"] == 2)
             held.go_on.set()
             assert await ended == Ended("empty")
     assert bench.states() == {"a.bin": "completed"}
@@ -240,14 +198,27 @@ async def test_leases_outlive_their_length_while_the_engine_lives(bench):
         async with bench.running(workers=1, lease_s=0.3) as ended:
             await held.open(1)
             first = bench.row("a.bin")["lease_until"]
-            while bench.row("a.bin")["lease_until"] < first + 0.6:
-                await asyncio.sleep(0.05)
+            await bench.until(lambda: bench.row("a.bin")["lease_until"] > first + 0.6)
             held.go_on.set()
             assert await ended == Ended("empty")
     assert bench.row("a.bin")["attempt"] == 1
 
 
 # --- a disk that is full
+
+
+def looks(monkeypatch, n):
+    """An event that is set when a closed disk gate has looked for room `n` times."""
+    seen, loop, done = itertools.count(1), asyncio.get_running_loop(), asyncio.Event()
+    free = room.free
+
+    def watched(path):
+        if next(seen) == n + 1:  # the first is for the event that tells of the pause
+            loop.call_soon_threadsafe(done.set)
+        return free(path)
+
+    monkeypatch.setattr("asyncdl.engine.disk_gate.room", types.SimpleNamespace(free=watched))
+    return done
 
 
 async def test_a_full_disk_pauses_and_the_run_goes_on_by_itself(tmp_path):
@@ -274,21 +245,21 @@ async def test_a_full_disk_pauses_and_the_run_goes_on_by_itself(tmp_path):
     assert bench.rows("SELECT DISTINCT failures FROM job") == [(0,)]
 
 
-async def test_a_disk_without_inodes_pauses_and_does_not_spin(tmp_path):
+async def test_a_disk_without_inodes_pauses_and_does_not_spin(tmp_path, monkeypatch):
     bench = Bench(tmp_path)
     files = {f"{n:02d}.bin": b"x" * MIB for n in range(40)}
     held = Held(MIB // 2)
+    looked_again = looks(monkeypatch, 3)
     with small_disk(bench.data_dir, size_bytes=200 * MIB, n_inodes=140) as disk:
         async with Origin(files, held) as origin:
-            await bench.enqueue_known(origin.url, {path: (MIB, None) for path in files})
+            await bench.enqueue_known(origin.url, dict.fromkeys(files, (MIB, None)))
             async with bench.running(workers=2) as ended:
                 await held.open(2)
                 hogs = fill_inodes(disk)
                 held.go_on.set()
                 await bench.told.wait_for(DiskPaused)
-                n_before = bench.rows("SELECT count(*) FROM attempt")[0][0]
-                await asyncio.sleep(1.5)  # long enough for thousands of attempts, were it to spin
-                assert bench.rows("SELECT count(*) FROM attempt")[0][0] - n_before <= 2 * 2
+                await looked_again.wait()  # by then there had been thousands of attempts, were it to spin
+                assert bench.rows("SELECT count(*) FROM attempt")[0][0] <= 2 * 2, "at most those that were active"
                 for hog in hogs:
                     hog.unlink()
                 assert await ended == Ended("empty")
@@ -313,7 +284,7 @@ async def test_a_full_disk_of_the_queue_ends_the_run_and_loses_nothing(tmp_path)
     files = {f"{n:03d}.bin": b"x" * 5000 for n in range(300)}
     with small_disk(bench.queue.parent, size_bytes=2 * MIB) as disk:
         async with Origin(files) as origin:
-            await bench.enqueue_known(origin.url, {path: (5000, None) for path in files})
+            await bench.enqueue_known(origin.url, dict.fromkeys(files, (5000, None)))
             config = {"queue": str(bench.queue), "data_dir": str(bench.data_dir), "workers": 16}
             async with engine_process(config) as engine:
                 await engine.wait_for("JobEnded", n=20)
@@ -349,7 +320,7 @@ async def test_a_queue_that_gets_room_again_as_the_run_ends_holds_no_job_back(tm
     monkeypatch.setattr(Jobs, "end_engine", with_room)
     with small_disk(bench.queue.parent, size_bytes=2 * MIB) as disk:
         async with Origin(files) as origin:
-            await bench.enqueue_known(origin.url, {path: (5000, None) for path in files})
+            await bench.enqueue_known(origin.url, dict.fromkeys(files, (5000, None)))
             with pytest.raises(NoRoomError):
                 async with bench.running(listen=listen) as ended:
                     await ended

@@ -9,8 +9,8 @@ from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.demo.faults import Fault
 from asyncdl.demo.hub import DemoHub
 from asyncdl.demo.repos import GeneratedFile, Repo
-from asyncdl.engine.run import Ended
 from asyncdl.engine.round import MAX_IGNORED
+from asyncdl.engine.run import Ended
 from tests.support.engine import REPO, Bench
 from tests.support.origin import Origin, chunked, ranged, whole
 

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
+import sys
 
 import orjson
 import pytest
 
-from asyncdl.cli.event_log import EventLog
+from asyncdl.cli.event_log import EventLog, LogHandler
+from asyncdl.cli.say import Say
 from asyncdl.core.events import JobEnded, Stopping
 from asyncdl.errors import ConfigError
 
@@ -41,6 +44,23 @@ def test_the_same_lines_go_to_stdout_where_asked_for(tmp_path, capfdbinary):
     log.tell(ENDED)
     log.close()
     assert capfdbinary.readouterr().out == log.path.read_bytes()
+
+
+@pytest.mark.parametrize(("level", "on_stderr"), [("info", False), ("debug", True)])
+def test_a_bug_is_logged_with_its_traceback_and_stderr_sees_it_at_debug_only(tmp_path, capsys, level, on_stderr):
+    log = EventLog(tmp_path, on_stdout=False)
+    try:
+        raise KeyError("hf_abcdefghijk \x1b[2J")
+    except KeyError:
+        record = logging.LogRecord("asyncdl", logging.ERROR, "", 0, "a bug", (), sys.exc_info())
+    LogHandler(log, Say(level)).handle(record)
+    log.close()
+    (told,) = lines_of(log.path)
+    assert told["text"].startswith("a bug\nTraceback")
+    err = capsys.readouterr().err
+    assert ("Traceback" in err) is on_stderr
+    assert "abcdefghijk" not in told["text"] + err
+    assert "\x1b" not in told["text"] + err
 
 
 def test_two_runs_of_one_second_have_two_files(tmp_path):

@@ -196,11 +196,16 @@ def test_localhost_is_private_by_name(host):
     assert is_private_literal(host) is True
 
 
-@pytest.mark.parametrize("host", ["127.1", "2130706433", "0x7f000001", "0x7f.1", "127.0.0.1.", "017700000001", "a.b.0x", "１２７.0.0.1", "8.8.8"])
+@pytest.mark.parametrize(
+    "host",
+    ["127.1", "2130706433", "0x7f000001", "0x7f.1", "127.0.0.1.", "017700000001", "a.b.0x", "１２７.0.0.1", "8.8.8"],
+)
 def test_an_address_in_an_odd_form_is_taken_for_private(host):
     assert is_private_literal(host) is True
 
 
-@pytest.mark.parametrize("host", ["hub.test", "localhost.test", "notlocalhost", "1and1.example", "0x.example", "3com", "x1", "hub.test."])
+@pytest.mark.parametrize(
+    "host", ["hub.test", "localhost.test", "notlocalhost", "1and1.example", "0x.example", "3com", "x1", "hub.test."]
+)
 def test_a_name_is_left_to_the_resolver(host):
     assert is_private_literal(host) is None

@@ -42,7 +42,9 @@ def test_a_child_carries_what_its_parent_found_out():
     assert (child.size_bytes, child.digest) == (None, None)
 
 
-@pytest.mark.parametrize(("path", "expected"), [("a.parquet", True), ("a.PARQUET", True), ("a.parquet.gz", False), ("parquet", False)])
+@pytest.mark.parametrize(
+    ("path", "expected"), [("a.parquet", True), ("a.PARQUET", True), ("a.parquet.gz", False), ("parquet", False)]
+)
 def test_parquet_is_known_by_its_ending(path, expected):
     assert is_parquet(path) is expected
 
@@ -52,7 +54,9 @@ def test_what_a_digest_wrote_it_reads(digest):
     assert Digest.parse(str(digest)) == digest
 
 
-@pytest.mark.parametrize("text", ["", "sha256", "md5:abc", "SHA256:abc", ":", "abc:sha256", f"git-sha1:{SHA}", f"sha256:{SHA}0"])
+@pytest.mark.parametrize(
+    "text", ["", "sha256", "md5:abc", "SHA256:abc", ":", "abc:sha256", f"git-sha1:{SHA}", f"sha256:{SHA}0"]
+)
 def test_what_is_no_digest_is_refused(text):
     with pytest.raises(ValueError, match="not a digest"):
         Digest.parse(text)

@@ -65,7 +65,9 @@ def test_the_text_form_is_half_open():
     assert RangeSet.parse("") == RangeSet()
 
 
-@pytest.mark.parametrize("text", ["5", "5-", "-5", "5-5", "9-5", "a-b", "1-2,", ",1-2", "1-2-3", "1-2;3-4", "--1-5", " "])
+@pytest.mark.parametrize(
+    "text", ["5", "5-", "-5", "5-5", "9-5", "a-b", "1-2,", ",1-2", "1-2-3", "1-2;3-4", "--1-5", " "]
+)
 def test_a_text_that_str_did_not_write_is_refused(text):
     with pytest.raises(ValueError):
         RangeSet.parse(text)

@@ -57,7 +57,8 @@ def test_a_total_that_is_not_told_leaves_the_size_as_it_was():
 
 
 @pytest.mark.parametrize(
-    "content_range", ["bytes 99-198/1000", "bytes 101-199/1000", "bytes 0-99/1000", "bytes 100-200/1000", "bytes 100-99/1000"]
+    "content_range",
+    ["bytes 99-198/1000", "bytes 101-199/1000", "bytes 0-99/1000", "bytes 100-200/1000", "bytes 100-99/1000"],
 )
 def test_a_part_beside_what_was_asked_is_shifted(content_range):
     assert error_of(206, part(content_range)) == "range_shifted"

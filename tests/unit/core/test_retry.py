@@ -40,39 +40,39 @@ def verdict(error_class, *, failures=0, n_mismatches=0, progressed=False, retry_
 # one failed attempt
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.NEVER))
-def test_what_a_person_must_mend_is_discarded_at_once(error_class):
-    assert verdict(error_class) == Discard()
-    assert verdict(error_class, progressed=True, retry_after_s=5.0) == Discard()
+def test_what_a_person_must_mend_is_discarded_at_once():
+    for error_class in classes(Treatment.NEVER):
+        assert verdict(error_class) == Discard()
+        assert verdict(error_class, progressed=True, retry_after_s=5.0) == Discard()
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW))
-def test_what_may_pass_is_tried_again_and_charged(error_class):
-    assert verdict(error_class) == RetryAt(NOW + BASE_DELAY_S / 2, counts=True)
+def test_what_may_pass_is_tried_again_and_charged():
+    for error_class in classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW):
+        assert verdict(error_class) == RetryAt(NOW + BASE_DELAY_S / 2, counts=True)
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW))
-def test_it_is_discarded_when_it_failed_as_often_as_may_be(error_class):
-    assert isinstance(verdict(error_class, failures=MAX_FAILURES - 2), RetryAt)
-    assert verdict(error_class, failures=MAX_FAILURES - 1) == Discard()
+def test_it_is_discarded_when_it_failed_as_often_as_may_be():
+    for error_class in classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW):
+        assert isinstance(verdict(error_class, failures=MAX_FAILURES - 2), RetryAt)
+        assert verdict(error_class, failures=MAX_FAILURES - 1) == Discard()
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW))
-def test_an_attempt_that_brought_bytes_is_not_charged_and_waits_as_if_it_were_the_first(error_class):
-    assert verdict(error_class, failures=500, progressed=True) == RetryAt(NOW + BASE_DELAY_S / 2, counts=False)
+def test_an_attempt_that_brought_bytes_is_not_charged_and_waits_as_if_it_were_the_first():
+    for error_class in classes(Treatment.AGAIN, Treatment.PARK, Treatment.ANEW):
+        assert verdict(error_class, failures=500, progressed=True) == RetryAt(NOW + BASE_DELAY_S / 2, counts=False)
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.PARK))
 @pytest.mark.parametrize("failures", [0, MAX_FAILURES, 500])
-def test_a_pause_that_was_asked_for_costs_nothing_however_often(error_class, failures):
-    assert verdict(error_class, failures=failures, retry_after_s=60.0) == RetryAt(NOW + 60.0, counts=False)
+def test_a_pause_that_was_asked_for_costs_nothing_however_often(failures):
+    for error_class in classes(Treatment.PARK):
+        assert verdict(error_class, failures=failures, retry_after_s=60.0) == RetryAt(NOW + 60.0, counts=False)
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.AGAIN))
-def test_a_failure_that_names_a_pause_is_charged_and_waits_at_least_that_long(error_class):
-    assert verdict(error_class, retry_after_s=60.0) == RetryAt(NOW + 60.0, counts=True)
-    late = verdict(error_class, failures=8, retry_after_s=0.001, jitter=ALMOST_1)
-    assert late.run_at > NOW + 1.0
+def test_a_failure_that_names_a_pause_is_charged_and_waits_at_least_that_long():
+    for error_class in classes(Treatment.AGAIN):
+        assert verdict(error_class, retry_after_s=60.0) == RetryAt(NOW + 60.0, counts=True)
+        late = verdict(error_class, failures=8, retry_after_s=0.001, jitter=ALMOST_1)
+        assert late.run_at > NOW + 1.0
 
 
 def test_wrong_content_is_fetched_again_just_so_often():
@@ -81,9 +81,9 @@ def test_wrong_content_is_fetched_again_just_so_often():
     assert verdict("digest_mismatch", n_mismatches=MAX_MISMATCHES) == Discard()
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.STOP))
-def test_a_job_is_not_charged_for_a_broken_machine(error_class):
-    assert verdict(error_class, failures=500) == RetryAt(NOW, counts=False)
+def test_a_job_is_not_charged_for_a_broken_machine():
+    for error_class in classes(Treatment.STOP):
+        assert verdict(error_class, failures=500) == RetryAt(NOW, counts=False)
 
 
 def test_delays_grow_to_a_bound():
@@ -97,26 +97,22 @@ def test_delays_grow_to_a_bound():
 # one failed request
 
 
-@pytest.mark.parametrize("error_class", classes(Treatment.AGAIN, Treatment.PARK))
-def test_a_request_is_repeated_within_its_attempt_until_the_streak_is_too_long(error_class):
-    for streak in range(1, MAX_STREAK):
-        assert after_request(error_class, streak, ALMOST_1) <= SEGMENT_MAX_DELAY_S
-    assert after_request(error_class, MAX_STREAK, 0.0) is None
+def test_a_request_is_repeated_within_its_attempt_until_the_streak_is_too_long():
+    for error_class in classes(Treatment.AGAIN, Treatment.PARK):
+        for streak in range(1, MAX_STREAK):
+            assert after_request(error_class, streak, ALMOST_1) <= SEGMENT_MAX_DELAY_S
+        assert after_request(error_class, MAX_STREAK, 0.0) is None
 
 
-@pytest.mark.parametrize(
-    "error_class", classes(Treatment.ANEW, Treatment.QUARANTINE, Treatment.NEVER, Treatment.STOP)
-)
-def test_a_request_is_not_repeated_where_that_cannot_help(error_class):
-    assert after_request(error_class, 1, 0.0) is None
+def test_a_request_is_not_repeated_where_that_cannot_help():
+    for error_class in classes(Treatment.ANEW, Treatment.QUARANTINE, Treatment.NEVER, Treatment.STOP):
+        assert after_request(error_class, 1, 0.0) is None
 
 
 # full jitter
 
 
-@given(
-    st.floats(1e-3, 1e3), st.floats(1e-3, 1e4), st.integers(0, 10**9), st.floats(0, 1, exclude_max=True)
-)
+@given(st.floats(1e-3, 1e3), st.floats(1e-3, 1e4), st.integers(0, 10**9), st.floats(0, 1, exclude_max=True))
 def test_a_jittered_delay_stays_within_its_bounds(base_s, max_s, n, jitter):
     delay_s = full_jitter(base_s, max_s, n, jitter)
     assert 0.0 <= delay_s <= max_s
@@ -146,9 +142,9 @@ def test_every_class_says_what_can_be_done():
     assert all(meaning.hint for meaning in TREATMENTS.values())
 
 
-@pytest.mark.parametrize("error_class", sorted(TREATMENTS))
 @pytest.mark.parametrize("retry_after_s", [None, 0.0, 3600.0])
-def test_every_class_has_a_verdict_that_does_not_lie_in_the_past(error_class, retry_after_s):
-    for failures in (0, MAX_FAILURES):
-        found = verdict(error_class, failures=failures, retry_after_s=retry_after_s, jitter=0.0)
-        assert isinstance(found, Discard) or found.run_at >= NOW
+def test_every_class_has_a_verdict_that_does_not_lie_in_the_past(retry_after_s):
+    for error_class in sorted(TREATMENTS):
+        for failures in (0, MAX_FAILURES):
+            found = verdict(error_class, failures=failures, retry_after_s=retry_after_s, jitter=0.0)
+            assert isinstance(found, Discard) or found.run_at >= NOW

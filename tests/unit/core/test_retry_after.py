@@ -31,7 +31,9 @@ def test_no_pause_is_longer_than_the_longest(text):
     assert wait(text) == MAX_RETRY_AFTER_S
 
 
-@pytest.mark.parametrize("text", ["", "soon", "-5", "1.5", "1e3", "Sun, 32 Nov 2026 12:00:00 GMT", "12:00", "GMT", "0x10"])
+@pytest.mark.parametrize(
+    "text", ["", "soon", "-5", "1.5", "1e3", "Sun, 32 Nov 2026 12:00:00 GMT", "12:00", "GMT", "0x10"]
+)
 def test_what_cannot_be_read_is_none(text):
     assert wait(text) is None
 
@@ -95,6 +97,8 @@ def test_a_spent_quota_says_nothing_of_other_refusals(status):
     assert wait(limit='"resolvers";r=0;t=172', status=status) is None
 
 
-@pytest.mark.parametrize("limit", ["", "r=0", '"x";r=0', '"x";t=5', "rubbish", '"x";r=-1;t=5', '"x";r=0;t=' + "9" * 5000])
+@pytest.mark.parametrize(
+    "limit", ["", "r=0", '"x";r=0', '"x";t=5', "rubbish", '"x";r=-1;t=5', '"x";r=0;t=' + "9" * 5000]
+)
 def test_a_quota_that_cannot_be_read_is_none(limit):
     assert wait(limit=limit) in (None, MAX_RETRY_AFTER_S)

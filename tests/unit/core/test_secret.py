@@ -12,7 +12,15 @@ CANARY = "hf_canary"
 def test_only_reveal_gives_the_text():
     secret = Secret(CANARY)
     assert secret.reveal() == CANARY
-    for text in (repr(secret), str(secret), f"{secret}", f"{secret!r}", "%s" % secret, repr([secret]), repr({"a": secret})):
+    for text in (
+        repr(secret),
+        str(secret),
+        f"{secret}",
+        f"{secret!r}",
+        "{}".format(secret),
+        repr([secret]),
+        repr({"a": secret}),
+    ):
         assert "***" in text
         assert CANARY not in text
 

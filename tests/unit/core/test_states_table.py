@@ -41,6 +41,10 @@ def test_only_a_running_job_is_settled(event):
 
 
 def test_the_steps_are_those_of_the_table_and_none_stands_still():
-    by_hand = {(before, TRANSITIONS[before, event]) for before, event in product(State, Event) if (before, event) in TRANSITIONS}
+    by_hand = {
+        (before, TRANSITIONS[before, event])
+        for before, event in product(State, Event)
+        if (before, event) in TRANSITIONS
+    }
     assert legal_steps() == by_hand
     assert all(before is not after for before, after in by_hand)

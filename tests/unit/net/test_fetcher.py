@@ -82,7 +82,9 @@ async def test_it_gives_up_in_the_words_of_what_failed(status, words, hint, cloc
     assert hint in error.hint
 
 
-@pytest.mark.parametrize("location", ["http://8.8.8.8/x", "ftp://8.8.8.8/x", "https://[bad", "https://127.0.0.1/x", "https://localhost/x"])
+@pytest.mark.parametrize(
+    "location", ["http://8.8.8.8/x", "ftp://8.8.8.8/x", "https://[bad", "https://127.0.0.1/x", "https://localhost/x"]
+)
 async def test_what_trying_again_cannot_help_is_told_at_once(location):
     error, transport = await error_of([redirect(location)] * 2)
     assert len(transport.asked) == 1
@@ -108,7 +110,7 @@ async def test_a_pause_that_is_asked_for_is_waited_out(clock):
 
 
 async def test_a_gate_that_is_closed_already_is_waited_for_and_costs_no_try(clock):
-    asker, transport = fetcher([OK])
+    asker, _ = fetcher([OK])
     asker._client.gates.refused("1.1.1.1", 300.0)
     assert (await asker.get(URL)).status == 200
     assert clock.slept == [300.0]
@@ -145,7 +147,9 @@ async def test_a_loop_ends():
 
 
 async def test_the_token_does_not_leave_its_origin_and_the_guard_stays():
-    asker, transport = fetcher([redirect("/y"), redirect(f"{CDN}/x"), redirect(f"{HUB}/z"), OK], token="hf_canarycanary")
+    asker, transport = fetcher(
+        [redirect("/y"), redirect(f"{CDN}/x"), redirect(f"{HUB}/z"), OK], token="hf_canarycanary"
+    )
     await asker.get(URL)
     assert ["Authorization" in request.headers for request in transport.asked] == [True, True, False, True]
     assert [request.guarded for request in transport.asked] == [False, True, True, True]

@@ -66,8 +66,7 @@ async def test_no_failure_of_a_fetch_tells(failure, clock):
     except AsyncdlError as error:
         assert "canary" not in texts(error)
     else:
-        assert "canary" not in repr(answer).replace("canaryNEXT", "") or "location" in answer.headers
-        assert "canarySIGNATURE" not in repr(answer)
+        assert "canary" not in repr(answer)
 
 
 def test_no_value_that_holds_a_secret_shows_it():

@@ -36,7 +36,9 @@ class World:
     """A RemoteObject, the script behind it, and what was asked."""
 
     def __init__(self, pages, *, url=FILE, token=None, **options):
-        self.transport = ScriptedTransport(site(pages), **{k: options.pop(k) for k in ["private_names"] if k in options})
+        self.transport = ScriptedTransport(
+            site(pages), **{k: options.pop(k) for k in ["private_names"] if k in options}
+        )
         self.gates = Gates()
         credentials = Credentials(HUB, Secret(token) if token else None)
         self.remote = RemoteObject(Client(self.transport, credentials, self.gates, **options), url)
@@ -141,7 +143,9 @@ async def test_who_gives_up_while_finding_it_holds_up_nobody():
 
 async def test_a_failure_behind_the_redirect_does_not_ask_the_hub_again():
     replies = iter([Reply(503), TransferError("dropped", "gone"), TransferError("stalled", "silent")])
-    world = World({FILE: redirect(signed()), f"{CDN}/x": lambda request: next(replies, None) or ranged(CONTENT)(request)})
+    world = World(
+        {FILE: redirect(signed()), f"{CDN}/x": lambda request: next(replies, None) or ranged(CONTENT)(request)}
+    )
     world.gates.refused = lambda *_: None
     assert [await world.error() for _ in range(3)] == ["http_503", "dropped", "stalled"]
     await world.fetch()
@@ -288,11 +292,16 @@ async def test_who_allows_it_is_led_inside(location):
 
 
 async def test_who_starts_inside_may_stay_inside():
-    world = World({"http://10.0.0.1/x": redirect("http://10.0.0.2/y"), "http://10.0.0.2/y": ranged(CONTENT)}, url="http://10.0.0.1/x")
+    world = World(
+        {"http://10.0.0.1/x": redirect("http://10.0.0.2/y"), "http://10.0.0.2/y": ranged(CONTENT)},
+        url="http://10.0.0.1/x",
+    )
     assert (await world.fetch())[1]
 
 
-@pytest.mark.parametrize("location", ["http://[bad/", "//[", "http://hub.test:99999/", "ftp://8.8.8.8/x", "https://u:p@8.8.8.8/"])
+@pytest.mark.parametrize(
+    "location", ["http://[bad/", "//[", "http://hub.test:99999/", "ftp://8.8.8.8/x", "https://u:p@8.8.8.8/"]
+)
 async def test_a_location_that_cannot_be_read_is_a_refusal_not_a_crash(location):
     assert await World({FILE: redirect(location)}).error() == "redirect_scheme"
 
@@ -303,7 +312,10 @@ async def test_a_location_that_cannot_be_read_is_a_refusal_not_a_crash(location)
 async def test_the_token_goes_to_the_hub_and_not_behind_it():
     world = behind_redirect(token="hf_canarycanary")
     await world.fetch()
-    assert [request.headers.get("Authorization") for request in world.transport.asked] == ["Bearer hf_canarycanary", None]
+    assert [request.headers.get("Authorization") for request in world.transport.asked] == [
+        "Bearer hf_canarycanary",
+        None,
+    ]
 
 
 async def test_the_token_goes_along_within_its_origin():

@@ -1,0 +1,38 @@
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+
+
+@pytest.fixture
+def small_disk(tmp_path):
+    """A file system of its own with room for 64 KiB and a few files."""
+    place = tmp_path / "small"
+    place.mkdir()
+    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "tmpfs", place], capture_output=True)
+    if made.returncode != 0:
+        pytest.skip(f"NOT TESTED: a full disk; no tmpfs can be mounted here ({made.stderr.decode().strip()})")
+    yield place
+    subprocess.run(["umount", "-l", place], check=True)
+
+
+@pytest.fixture
+def calls(monkeypatch):
+    """What reaches the disk, in order: (name of the call, name of the file or folder)."""
+    made = []
+
+    def noted(name, real, name_of):
+        def call(*args, **kwargs):
+            made.append((name, name_of(args)))
+            return real(*args, **kwargs)
+
+        return call
+
+    for name in ("fsync", "fdatasync"):
+        monkeypatch.setattr(
+            os, name, noted(name, getattr(os, name), lambda args: Path(os.readlink(f"/proc/self/fd/{args[0]}")).name)
+        )
+    monkeypatch.setattr(os, "rename", noted("rename", os.rename, lambda args: Path(args[1]).name))
+    monkeypatch.setattr(os, "mkdir", noted("mkdir", os.mkdir, lambda args: Path(args[0]).name))
+    return made
