@@ -48,17 +48,21 @@ def main() -> None:
     parser.add_argument("--runs", type=int, default=20)
     parser.add_argument("--out", type=Path)
     options = parser.parse_args()
-    text = "\n".join([
-        "# Start-up",
-        "",
-        f"Python {platform.python_version()}, {os.cpu_count()} shared cores (noisy): the best run says most."
-        f" {options.runs} runs each, milliseconds. Bar: 150.",
-        "",
-        "| command | wall, best | wall, median | CPU, best | CPU, median |",
-        "|---|---|---|---|---|",
-        *rows(options.runs),
-        "",
-    ])
+    text = "\n".join(
+        [
+            "# Start-up",
+            "",
+            (
+                f"Python {platform.python_version()}, {os.cpu_count()} shared cores (noisy): the best run says most."
+                f" {options.runs} runs each, milliseconds. Bar: 150."
+            ),
+            "",
+            "| command | wall, best | wall, median | CPU, best | CPU, median |",
+            "|---|---|---|---|---|",
+            *rows(options.runs),
+            "",
+        ]
+    )
     print(text)
     if options.out:
         options.out.parent.mkdir(parents=True, exist_ok=True)

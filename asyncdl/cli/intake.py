@@ -141,10 +141,9 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
         survey = Survey(found.data_dir, resolved.local_root)
         batches = _looked_at(resolved, survey, watch)
         if wish.dry_run:
-            known = _known_paths(found.queue, resolved)
             n_known = 0
             async for batch in batches:
-                n_known += sum(artifact.path in known for _, artifact, _ in batch)
+                n_known += await asyncio.to_thread(_n_known, found.queue, resolved, batch)
             return _intake(resolved, survey, recipe, None, n_known)
         nothing: Batch = []
         first = await anext(batches, nothing)  # a name that leads to nothing must not leave an empty queue behind
@@ -202,14 +201,13 @@ async def _enqueue(queue: Path, resolved: Resolved) -> AsyncIterator[Enqueue]:
         writer.close()
 
 
-def _known_paths(queue: Path, resolved: Resolved) -> frozenset[str]:
-    """The files of this dataset and revision that are in the queue. For a dry run, which must not write."""
+def _n_known(queue: Path, resolved: Resolved, batch: Batch) -> int:
+    """How many files of `batch` are in the queue. For a dry run, which must not write."""
     if not queue.exists():
-        return frozenset()
+        return 0
     with Reader(queue) as reader:
-        return frozenset(
-            row.path for row in reader.files() if (row.dataset, row.revision) == (resolved.name, resolved.revision)
-        )
+        files = ((subset, artifact.path) for subset, artifact, _ in batch)
+        return reader.n_known(resolved.name, resolved.revision, files)
 
 
 def _intake(

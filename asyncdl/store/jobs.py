@@ -232,7 +232,7 @@ def _lease(job: Job) -> dict[str, object]:
 
 
 def _child(job: NewJob) -> dict[str, object]:
-    """By hand, because dataclasses.asdict copies deeply: 7 us a child, where the insert takes 10."""
+    """By hand, because dataclasses.asdict copies deeply: 7 us a child."""
     return {
         "dataset_id": job.dataset_id, "kind": job.kind, "path": job.path, "recipe_id": job.recipe_id,
         "size_bytes": job.size_bytes, "digest": job.digest,

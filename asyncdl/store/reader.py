@@ -6,7 +6,7 @@ said where the column is, in schema.sql.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
@@ -159,6 +159,11 @@ class Reader:
 
     def recipes(self) -> list[Recipe]:
         return [_recipe(row) for row in self._all("recipes")]
+
+    def n_known(self, dataset: str, revision: str, files: Iterable[tuple[str, str]]) -> int:
+        """How many of `files`, (subset, path) pairs, are downloads of this dataset and revision, in any state."""
+        pairs = orjson.dumps(list(files)).decode()
+        return int(self._all("n_known", name=dataset, revision=revision, pairs=pairs)[0][0])
 
     def n_unfinished(self) -> int:
         """How many jobs are available or running."""

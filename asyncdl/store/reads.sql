@@ -103,3 +103,9 @@ SELECT d.name, d.revision, d.subset, j.path, j.digest, j.result, p.result
 
 -- name: data_version
 PRAGMA data_version;
+
+-- name: n_known
+-- How many of :pairs, JSON of [subset, path], are downloads of one dataset and revision.
+SELECT count(*) FROM json_each(:pairs) p
+  JOIN dataset d ON d.name = :name AND d.revision = :revision AND d.subset = p.value ->> 0
+  JOIN job j ON j.dataset_id = d.id AND j.kind = 'download' AND j.path = p.value ->> 1 AND j.recipe_id = 0;

@@ -131,7 +131,7 @@ class Writer:
     def _transact(self, changes: list[Change[object]]) -> list[Answer]:
         """One transaction. If a change raises, all are taken back and run again, each in a savepoint of its own.
 
-        Savepoints from the start would cost every settle 2 us for an exception that is rare.
+        Savepoints from the start would be two more statements for every settle, for an exception that is rare.
         """
         try:
             return self._attempt(changes, _plainly)
@@ -219,7 +219,10 @@ def _file_id(path: Path) -> tuple[int, int] | None:
 
 
 def _deliver(batch: list[Entry], answers: list[Answer]) -> None:
-    """Give every caller its answer; a loop is woken once for all of its own, which took 12 us off a settle."""
+    """Give every caller its answer. A loop is woken once for all of its own.
+
+    One `wrap_future` for each was 12 of the 30 us of CPU that a settle took.
+    """
     loops: dict[asyncio.AbstractEventLoop, list[tuple[asyncio.Future[object], Answer]]] = {}
     for (_, future), answer in zip(batch, answers, strict=True):
         if isinstance(future, Future):

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ast
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -13,16 +12,20 @@ ROOT = Path(__file__).parents[2]
 
 @dataclass(frozen=True)
 class Module:
-    """name: dotted. is_package: it is an __init__, which its own relative names begin at."""
+    """name: dotted, a package's without `__init__`."""
 
     name: str
     path: Path
     text: str
-    tree: ast.Module
 
     @property
     def where(self) -> str:
         return self.path.relative_to(ROOT).as_posix()
+
+    @property
+    def tree(self) -> ast.Module:
+        """Parsed anew each time: kept, the trees of a whole project slow every later garbage collection down."""
+        return ast.parse(self.text, str(self.path))
 
     def imported(self) -> Iterator[tuple[str, int]]:
         """Every dotted name imported anywhere in the module, within functions too, with its line.
@@ -37,17 +40,12 @@ class Module:
                 yield from ((f"{node.module}.{alias.name}", node.lineno) for alias in node.names)
 
 
-@cache
-def modules(*packages: str) -> tuple[Module, ...]:
+def modules(*packages: str) -> list[Module]:
     """All modules of the packages, in path order."""
-    found = []
-    for package in packages:
-        for path in sorted((ROOT / package).rglob("*.py")):
-            text = path.read_text(encoding="utf-8")
-            found.append(module_of(text, path))
-    return tuple(found)
+    paths = [path for package in packages for path in sorted((ROOT / package).rglob("*.py"))]
+    return [module_of(path.read_text(encoding="utf-8"), path) for path in paths]
 
 
 def module_of(text: str, path: Path) -> Module:
     steps = path.relative_to(ROOT).with_suffix("").parts
-    return Module(".".join(steps).removesuffix(".__init__"), path, text, ast.parse(text, str(path)))
+    return Module(".".join(steps).removesuffix(".__init__"), path, text)

@@ -2,6 +2,8 @@
 
 import ast
 
+import pytest
+
 from asyncdl.core import reply
 from asyncdl.core.retry import TREATMENTS, Treatment
 from tests.support.sources_of import modules
@@ -39,7 +41,7 @@ def strings(node):
     return {node.value} if isinstance(node, ast.Constant) and isinstance(node.value, str) else set()
 
 
-def uttered():
+def find_uttered():
     """{error class: a place where it is uttered}, read off the source of the whole project."""
     sources = [module for module in modules("asyncdl", "workers") if not module.name.startswith("asyncdl.demo")]
     positions = takers([module.tree for module in sources])
@@ -64,20 +66,22 @@ def uttered():
     return found
 
 
-UTTERED = uttered()
+@pytest.fixture(scope="module", name="uttered")
+def _uttered():
+    return find_uttered()
 
 
-def test_the_search_finds_what_it_is_meant_to_find():
-    assert UTTERED.keys() >= {"dns", "short_body", "rate_limited", "worker_crashed", "bad_pages", "engine_died", "bug"}
-    assert len(UTTERED) > 40
+def test_the_search_finds_what_it_is_meant_to_find(uttered):
+    assert uttered.keys() >= {"dns", "short_body", "rate_limited", "worker_crashed", "bad_pages", "engine_died", "bug"}
+    assert len(uttered) > 40
 
 
-def test_what_is_uttered_has_a_treatment():
-    assert {error_class: place for error_class, place in UTTERED.items() if error_class not in TREATMENTS} == {}
+def test_what_is_uttered_has_a_treatment(uttered):
+    assert {error_class: place for error_class, place in uttered.items() if error_class not in TREATMENTS} == {}
 
 
-def test_what_has_a_treatment_is_uttered():
-    assert TREATMENTS.keys() - UTTERED.keys() == set()
+def test_what_has_a_treatment_is_uttered(uttered):
+    assert TREATMENTS.keys() - uttered.keys() == set()
 
 
 def test_what_a_worker_rejects_is_final_but_for_a_full_disk_and_a_portal_that_may_go_away():

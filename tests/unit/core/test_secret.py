@@ -17,7 +17,6 @@ def test_only_reveal_gives_the_text():
         str(secret),
         f"{secret}",
         f"{secret!r}",
-        "{}".format(secret),
         repr([secret]),
         repr({"a": secret}),
     ):
