@@ -45,6 +45,7 @@ TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.RUNNING, Event.RESCUE_LAST): State.DISCARDED,
     (State.RUNNING, Event.DISCARD): State.DISCARDED,
     (State.RUNNING, Event.CANCEL): State.CANCELLED,
+    (State.DISCARDED, Event.CANCEL): State.CANCELLED,
     (State.COMPLETED, Event.REVIVE): State.AVAILABLE,
     (State.DISCARDED, Event.REVIVE): State.AVAILABLE,
     (State.CANCELLED, Event.REVIVE): State.AVAILABLE,

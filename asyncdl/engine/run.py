@@ -14,7 +14,7 @@ import resource
 import secrets
 import time
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -36,7 +36,7 @@ from asyncdl.engine.scheduler import Scheduler
 from asyncdl.engine.stages import Stages
 from asyncdl.engine.threads import Threads
 from asyncdl.engine.tools import Tools
-from asyncdl.errors import DiskFailedError, TransferError
+from asyncdl.errors import DiskFailedError, NoRoomError, TransferError
 from asyncdl.net.aiohttp_transport import AiohttpTransport
 from asyncdl.net.client import Client
 from asyncdl.net.credentials import Credentials
@@ -53,6 +53,9 @@ BEAT_EVERY_S = 1.0
 RESCUE_EVERY_S = 5.0
 MANIFESTS_EVERY_S = 60.0
 """Guesses: often enough for a person who looks on; each is one short read or write."""
+
+MANIFESTS_SHARE = 50
+"""Of a million files they take seconds: at most a fiftieth of the time goes there. Guess."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -245,9 +248,14 @@ class Engine:
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _manifests_for_ever(self, threads: Threads) -> None:
+        """Write them now and then, for those who look on; a full disk makes this wait for the next time."""
+        took_s = 0.0
         while True:
-            await asyncio.sleep(MANIFESTS_EVERY_S)
-            await threads.call(write_manifests, self._config.queue, self._config.data_dir)
+            await asyncio.sleep(max(MANIFESTS_EVERY_S, MANIFESTS_SHARE * took_s))
+            began = time.monotonic()
+            with suppress(NoRoomError):
+                await threads.call(write_manifests, self._config.queue, self._config.data_dir)
+            took_s = time.monotonic() - began
 
 
 def _require_room(reader: Reader, config: EngineConfig) -> None:

@@ -146,14 +146,14 @@ ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
     OR (state = 'completed' AND (SELECT missing FROM temp.staged s WHERE s.path = job.path));
 
 -- name: supersede
--- A newer revision of the same files: older downloads that nobody works on are cancelled. The order of the joins
--- makes it free where there is no older revision.
+-- A newer revision of the same files: older downloads that nobody works on are cancelled, discarded ones too, for
+-- nobody waits for them any more. The order of the joins makes it free where there is no older revision.
 UPDATE job SET state = 'cancelled', ended_at = :now
  WHERE id IN (SELECT j.id
                 FROM temp.staged_subset u CROSS JOIN dataset new ON new.id = u.dataset_id
                 CROSS JOIN dataset old ON old.name = new.name AND old.subset = new.subset AND old.source = new.source
                        AND old.revision <> new.revision
-                CROSS JOIN job j ON j.dataset_id = old.id AND j.kind = 'download' AND j.state = 'available'
+                CROSS JOIN job j ON j.dataset_id = old.id AND j.kind = 'download' AND j.state IN ('available', 'discarded')
                 CROSS JOIN temp.staged s ON s.path = j.path AND s.subset = u.subset);
 
 -- name: revive_stages
@@ -184,7 +184,7 @@ ON CONFLICT DO NOTHING;
 -- A running one is still written to until its engine renews, so the next holder must take the partial over.
 UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now,
   take_over = max(take_over, state = 'running')
- WHERE id = :id AND state IN ('available', 'running');
+ WHERE id = :id AND state IN ('available', 'running', 'discarded');
 
 -- name: revive
 UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0,

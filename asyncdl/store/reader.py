@@ -11,6 +11,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
+import orjson
+
 from asyncdl.core.model import Dataset, Kind, Recipe
 from asyncdl.core.names import SafePath
 from asyncdl.store import migrate, sql

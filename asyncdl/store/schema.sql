@@ -82,7 +82,7 @@ CREATE TRIGGER job_step AFTER UPDATE OF state ON job
 WHEN OLD.state <> NEW.state AND instr(
   'available>running available>cancelled '
   || 'running>completed running>available running>discarded running>cancelled '
-  || 'completed>available discarded>available cancelled>available', OLD.state || '>' || NEW.state) = 0
+  || 'discarded>cancelled completed>available discarded>available cancelled>available', OLD.state || '>' || NEW.state) = 0
 BEGIN
   SELECT RAISE(ABORT, 'illegal step of a job');
 END;

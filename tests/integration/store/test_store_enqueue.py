@@ -83,6 +83,15 @@ async def test_a_newer_revision_cancels_older_downloads_that_nobody_works_on(rig
     assert_sound(rig.path)
 
 
+async def test_nobody_waits_for_a_discarded_download_of_an_older_revision(rig):
+    await rig.put(["s/1.parquet"], revision="a" * 40)
+    [job] = await rig.take()
+    await rig.jobs().discard(job, now=NOW, error_class="not_found", error_text="404")
+    await rig.put(["s/1.parquet"], revision="b" * 40)
+    assert sorted(rows(rig.path, "SELECT state FROM job")) == [("available",), ("cancelled",)]
+    assert_sound(rig.path)
+
+
 async def test_a_recipe_tied_to_verified_files_starts_their_tokenization(rig):
     await rig.put(["s/1.parquet", "s/2.parquet"])
     for job in await rig.take(2):

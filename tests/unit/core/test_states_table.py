@@ -21,10 +21,14 @@ def test_every_state_can_be_reached_from_the_first_one():
 
 
 @pytest.mark.parametrize("end", sorted(ENDS))
-def test_an_end_is_left_by_revival_alone(end):
-    assert {event: after for (before, event), after in TRANSITIONS.items() if before is end} == {
-        Event.REVIVE: State.AVAILABLE
-    }
+def test_an_end_is_left_for_another_run_by_revival_alone(end):
+    left = {event: after for (before, event), after in TRANSITIONS.items() if before is end and after not in ENDS}
+    assert left == {Event.REVIVE: State.AVAILABLE}
+
+
+def test_the_one_way_from_end_to_end_is_that_nobody_waits_for_a_discarded_job_any_more():
+    ways = [key for key, after in TRANSITIONS.items() if key[0] in ENDS and after in ENDS]
+    assert ways == [(State.DISCARDED, Event.CANCEL)]
 
 
 def test_a_job_runs_by_claim_alone():
