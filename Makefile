@@ -25,7 +25,7 @@ test: $(READY) ## run all tests but the long fault runs
 	$(BIN)/python -m pytest -m 'not slow'
 
 unit: $(READY) ## run the unit tests and the quick property tests, a few seconds
-	$(BIN)/python -m pytest -q -m 'not slow' tests/unit tests/property --ignore=tests/property/test_queue.py
+	$(BIN)/python -m pytest -q -m 'not slow' tests/unit tests/property
 
 check: $(READY) ## lint, format and types
 	$(BIN)/ruff check .
