@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 from pebble import ProcessPool
 
-from tests.unit.workers.samples import TEXTS, tokenize_task, train_tokenizer, write_texts
+from tests.integration.workers.samples import TEXTS, tokenize_task, train_tokenizer, write_texts
 from workers import entry
 from workers.contract import VerifyTask
 

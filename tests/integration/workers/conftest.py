@@ -1,6 +1,6 @@
 import pytest
 
-from tests.unit.workers.samples import train_tokenizer
+from tests.integration.workers.samples import train_tokenizer
 
 
 @pytest.fixture(scope="session")

@@ -6,7 +6,7 @@ import shutil
 import pytest
 from tokenizers import AddedToken, Tokenizer
 
-from tests.unit.workers.samples import EOS
+from tests.integration.workers.samples import EOS
 from workers.contract import InspectTokenizerTask
 from workers.entry import run
 

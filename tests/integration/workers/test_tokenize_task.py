@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
-from tests.unit.workers.samples import EOS, TEXTS, flip_bit_in_chunk, tokenize_task, write_texts
+from tests.integration.workers.samples import EOS, TEXTS, flip_bit_in_chunk, tokenize_task, write_texts
 from workers import shards, text
 from workers.contract import Rejected
 from workers.entry import run

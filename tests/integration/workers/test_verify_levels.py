@@ -4,7 +4,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tests.unit.workers.samples import edit_footer, flip_bit_in_chunk, thrift_i64, verify, write_texts
+from tests.integration.workers.samples import edit_footer, flip_bit_in_chunk, thrift_i64, verify, write_texts
 
 TEXTS = ["some text", None, "more of it"] * 50
 
