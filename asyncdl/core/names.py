@@ -149,7 +149,7 @@ def folder_name(text: str) -> str:
     plain = re.sub(r"[^\w.+=@-]", "_", unicodedata.normalize("NFC", text).replace("/", "--")).strip(".") or "_"
     if _DEVICES.fullmatch(plain):
         plain = f"_{plain}"
-    if "--" in text or plain.replace("--", "/") != text or len(plain.encode()) > 200 or _fault_of(plain) is not None:
+    if plain.replace("--", "/") != text or len(plain.encode()) > 200 or _fault_of(plain) is not None:
         digest = hashlib.sha256(text.encode(errors="surrogatepass")).hexdigest()[:8]
         plain = f"{plain.encode()[:180].decode(errors='ignore')}~{digest}"
     return plain

@@ -20,8 +20,8 @@ from asyncdl.core.ranges import RangeSet
 from asyncdl.disk.layout import corrupted_path, partial_path
 from asyncdl.errors import LeaseLostError, TransferError
 
-HASH_BLOCK_BYTES = 1 << 20
-"""One read for the digest: past 256 KiB the rate no longer grows."""
+HASH_BLOCK_BYTES = 256 << 10
+"""One read for the digest: it stays in the cache between the copy and the hash."""
 
 
 class Partial:
@@ -33,13 +33,12 @@ class Partial:
         self._fd = fd
         self._name_is_durable = False
 
-    def write(self, at: int, block: bytes) -> None:
+    def write(self, at: int, block: bytes | memoryview) -> None:
         """Write all of `block` at offset `at`. Raises TransferError no_room or disk_failed."""
         with disk_errors(self.final):
-            view = memoryview(block)
-            while view:
-                n = os.pwrite(self._fd, view, at)
-                view, at = view[n:], at + n
+            while block:
+                n = os.pwrite(self._fd, block, at)
+                block, at = block[n:], at + n
 
     def sync(self) -> None:
         """Make every byte written before this call durable, and the name under which it will be found."""
@@ -167,12 +166,14 @@ def feed_file(path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
 
 
 def _feed(fd: int, path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
+    """One buffer for all reads: a new one each time would be mapped and faulted in anew."""
+    buffer = memoryview(bytearray(min(HASH_BLOCK_BYTES, stop - start)))
     while start < stop:
-        block = os.pread(fd, min(HASH_BLOCK_BYTES, stop - start), start)
-        if not block:
+        n = os.preadv(fd, [buffer[: stop - start]], start)
+        if n == 0:
             raise TransferError("short_body", f"{path.name} was cut by somebody else")
-        hasher.update(block)
-        start += len(block)
+        hasher.update(buffer[:n])
+        start += n
 
 
 @contextmanager

@@ -65,7 +65,7 @@ class Incoming:
         self._tools.leases.require_valid(self._job)
         gaps = self.written.missing(ByteRange(at, at + len(block)))
         for gap in gaps:
-            piece = bytes(memoryview(block)[gap.start - at : gap.stop - at])
+            piece = memoryview(block)[gap.start - at : gap.stop - at]  # a copy each would double the memory
             await self._tools.threads.call(self._partial.write, gap.start, piece)
             self.written = self.written.add(gap)
         self._grown.set()

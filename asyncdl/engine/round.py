@@ -23,8 +23,9 @@ from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
 from asyncdl.net.transport import Response
 
-WRITE_BYTES = 512 << 10
-"""Blocks are gathered to this before they are written: a thread hop each 64 KiB would cost more than the copy."""
+WRITE_BYTES = 256 << 10
+"""Blocks are gathered to this before they are written: a thread hop each 64 KiB would cost more than the copy. 128
+requests hold 32 MiB this way."""
 
 MAX_IGNORED = 3
 """Ranges ignored in a row before the host is taken not to serve any. Guess: caches do it now and then."""

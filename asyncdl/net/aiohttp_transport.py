@@ -29,8 +29,8 @@ CONNECT_TIMEOUT_S = 10.0
 STALL_TIMEOUT_S = 10.0
 """No byte for this long is a stall; a slow but moving body may take for ever."""
 
-READ_BUFFER_BYTES = 256 << 10
-"""Per connection; with 128 of them and aiohttp's doubling 64 MiB in all."""
+READ_BUFFER_BYTES = 64 << 10
+"""Per connection; aiohttp holds up to twice that, so 128 of them 16 MiB in all."""
 
 DNS_TTL_S = 300
 

@@ -16,7 +16,7 @@ from asyncdl.net.transport import Request, Response, Transport
 
 
 class Client:
-    """allow_private: do not guard redirects. Owns what it learned about which first hosts are public."""
+    """allow_private: do not guard redirects. Owns what it learned about which hosts are public."""
 
     def __init__(
         self, transport: Transport, credentials: Credentials, gates: Gates, *, allow_private: bool = False
@@ -50,15 +50,15 @@ class Client:
                 self.gates.accepted(host)
             yield response
 
-    async def must_guard(self, first_url: str) -> bool:
-        """Whether redirects that began at `first_url` may not lead to private addresses.
+    async def must_guard(self, url: str) -> bool:
+        """Whether a redirect answered by `url` may not lead to a private address.
 
         Who starts at a private address (a mirror in the house, a test) meant it; a public host that leads
         inside is an attack on the machine that asks (SSRF).
         """
         if self._allow_private:
             return False
-        host = origin_of(first_url).host
+        host = origin_of(url).host
         if host not in self._is_public:
             self._is_public[host] = not await _has_private_address(host)
         return self._is_public[host]

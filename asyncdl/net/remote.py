@@ -116,7 +116,7 @@ class RemoteObject:
             self._location = None
             raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects from {origin_of(self._url).host}")
         url = next_url(location.url, answer.location)
-        guarded = location.guarded or await self._client.must_guard(self._url)
+        guarded = location.guarded or await self._client.must_guard(location.url)
         if self._location is location or self._location is None:
             self._location = _Location(
                 url,

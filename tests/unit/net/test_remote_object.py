@@ -124,6 +124,24 @@ async def test_nobody_waits_for_the_first_body_from_a_signed_url():
     assert (await stuck)[1] == CONTENT[: SEGMENTS[0].stop]
 
 
+async def test_once_the_place_has_answered_nobody_waits_for_anybody():
+    reached, let_go = asyncio.Event(), asyncio.Event()
+
+    async def held(request):
+        if request.headers["Range"] == SEGMENTS[1].header:
+            reached.set()
+            await let_go.wait()
+        return ranged(CONTENT)(request)
+
+    world = World({FILE: held})
+    await world.fetch()
+    stuck = asyncio.create_task(world.fetch(SEGMENTS[1]))
+    await reached.wait()
+    await world.fetch(SEGMENTS[2])
+    let_go.set()
+    await stuck
+
+
 async def test_who_gives_up_while_finding_it_holds_up_nobody():
     held, reached = asyncio.Event(), asyncio.Event()
 
@@ -193,6 +211,27 @@ async def test_a_url_that_is_refused_is_renewed_once_for_all_segments():
     await world.fetch()
     hub.n_given = 7  # what was given is not taken any more
     assert await world.fetch_all() == CONTENT
+    assert world.n_asked(HUB) == 2
+
+
+async def test_a_late_refusal_of_the_old_url_does_not_take_the_new_one_back():
+    hub = Renewing()
+    reached, let_go = asyncio.Event(), asyncio.Event()
+
+    async def late(request):
+        if "Signature=s1" in request.url and not reached.is_set():
+            reached.set()
+            await let_go.wait()
+            return Reply(403)
+        return hub.serve(request)
+
+    world = World(hub.pages() | {f"{CDN}/x": late})
+    slow = asyncio.create_task(world.fetch())
+    await reached.wait()
+    hub.n_given = 7
+    await world.fetch(SEGMENTS[1])
+    let_go.set()
+    await slow
     assert world.n_asked(HUB) == 2
 
 
@@ -304,6 +343,12 @@ async def test_who_starts_inside_may_stay_inside():
 )
 async def test_a_location_that_cannot_be_read_is_a_refusal_not_a_crash(location):
     assert await World({FILE: redirect(location)}).error() == "redirect_scheme"
+
+
+async def test_a_public_host_on_the_way_does_not_lead_back_inside():
+    start = "http://10.0.0.1/x"
+    pages = {start: redirect("http://8.8.8.8/y"), "http://8.8.8.8/y": redirect("http://10.0.0.2/z")}
+    assert await World(pages, url=start).error() == "private_address"
 
 
 # credentials
