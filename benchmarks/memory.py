@@ -90,12 +90,11 @@ def measure(number: int, folder: Path | None) -> Measured:
         asyncdl = [sys.executable, "-m", "asyncdl"]
         subprocess.run([*asyncdl, "enqueue", REPO], cwd=work, env=env, check=True, stderr=subprocess.DEVNULL)
         began = time.monotonic()
-        log = Path(work, "stderr").open("wb")
-        engine = subprocess.Popen([*asyncdl, "run", "--workers", str(WORKERS)], cwd=work, env=env, stderr=log)
+        with Path(work, "stderr").open("wb") as log:
+            engine = subprocess.Popen([*asyncdl, "run", "--workers", str(WORKERS)], cwd=work, env=env, stderr=log)
         _, status, usage = os.wait4(engine.pid, 0)
         wall_s = time.monotonic() - began
         engine.returncode = os.waitstatus_to_exitcode(status)
-        log.close()
         hub.terminate()
         if engine.returncode:
             sys.exit(Path(work, "stderr").read_text(encoding="utf-8"))

@@ -88,6 +88,7 @@ TREATMENTS: dict[str, Meaning] = {
     "bug": Meaning(Treatment.AGAIN, "a bug in asyncdl; please report it with the log"),
     "too_large": Meaning(Treatment.NEVER, "the file is larger than announced; enqueue again"),
     "unwritable": Meaning(Treatment.NEVER, "check the owner and the rights of the data dir"),
+    "disk_odd": Meaning(Treatment.AGAIN, "look at the file system of the data dir; see the log"),
     "disk_failed": Meaning(Treatment.STOP, "the disk reports errors; check it before going on"),
     "worker_crashed": Meaning(Treatment.AGAIN, "a file or a library crashes the worker; see the log"),
     "worker_timeout": Meaning(Treatment.AGAIN, "the file takes too long; see the log"),

@@ -217,6 +217,14 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
 
 
+_NEEDS_A_PERSON = frozenset({
+    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
+    errno.EINVAL, errno.EFBIG,
+})  # fmt: skip
+"""Rights, or a name that something else has: waiting changes nothing. The rest (ESTALE and ETIMEDOUT of a network
+file system, ENOENT while somebody tidies up) may pass."""
+
+
 @contextmanager
 def disk_errors(final: Path) -> Iterator[None]:
     """Turn OSError into TransferError by who must act: room, rights or the disk itself."""
@@ -230,4 +238,6 @@ def disk_errors(final: Path) -> Iterator[None]:
             raise TransferError("no_handles", text) from error
         if error.errno in (errno.EIO, errno.EROFS):
             raise TransferError("disk_failed", text) from error
-        raise TransferError("unwritable", text) from error
+        if error.errno in _NEEDS_A_PERSON:
+            raise TransferError("unwritable", text) from error
+        raise TransferError("disk_odd", text) from error

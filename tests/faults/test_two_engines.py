@@ -105,19 +105,21 @@ async def test_neither_of_two_engines_starves(bench):
     repo = Repo(REPO, {f"{n:04d}.bin": GeneratedFile(4000, seed=n) for n in range(200)})
     async with DemoHub([repo]) as hub:
         await bench.enqueue_repo(hub)
-        async with engine_process(config_of(bench, forever=True)) as one:
-            async with engine_process(config_of(bench, forever=True)) as other:
-                await one.wait_for("Begun")
-                await other.wait_for("Begun")
-                more = Repo("org/more", {f"{n:04d}.bin": GeneratedFile(4000, seed=n) for n in range(600)})
-                hub._state.add([more])
-                await bench.enqueue_repo(hub, "org/more")
-                await bench.until(lambda: set(bench.states().values()) == {"completed"})
-                shares = []
-                for engine in (one, other):
-                    engine.send(signal.SIGTERM)
-                    assert await engine.ended() == 0
-                    shares.append(len(engine.of("JobEnded", dataset="org/more")))
+        async with (
+            engine_process(config_of(bench, forever=True)) as one,
+            engine_process(config_of(bench, forever=True)) as other,
+        ):
+            await one.wait_for("Begun")
+            await other.wait_for("Begun")
+            more = Repo("org/more", {f"{n:04d}.bin": GeneratedFile(4000, seed=n) for n in range(600)})
+            hub._state.add([more])
+            await bench.enqueue_repo(hub, "org/more")
+            await bench.until(lambda: set(bench.states().values()) == {"completed"})
+            shares = []
+            for engine in (one, other):
+                engine.send(signal.SIGTERM)
+                assert await engine.ended() == 0
+                shares.append(len(engine.of("JobEnded", dataset="org/more")))
     assert sum(shares) == 600
     assert min(shares) >= 600 / 2 / 2, shares
 

@@ -376,7 +376,7 @@ def test_a_file_can_be_hashed_in_steps(final):
         feed_file(final, hasher, at, min(at + 500, len(CONTENT)))
     assert hasher.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
     assert error_of(feed_file, final, hasher, 0, len(CONTENT) + 1) == "short_body"
-    assert error_of(feed_file, final.with_name("none"), hasher, 0, 1) == "unwritable"
+    assert error_of(feed_file, final.with_name("none"), hasher, 0, 1) == "disk_odd"
 
 
 def test_each_digest_has_its_hasher():
@@ -408,7 +408,7 @@ def test_every_new_folder_is_durable_in_its_parent(tmp_path, calls):
         (errno.ENOSPC, "no_room"), (errno.EDQUOT, "no_room"), (errno.EMFILE, "no_handles"), (errno.ENFILE, "no_handles"),
         (errno.EIO, "disk_failed"), (errno.EROFS, "disk_failed"), (errno.EACCES, "unwritable"), (errno.EPERM, "unwritable"),
         (errno.ENAMETOOLONG, "unwritable"), (errno.ELOOP, "unwritable"), (errno.ENOTDIR, "unwritable"), (errno.EISDIR, "unwritable"),
-        (errno.ENOENT, "unwritable"),
+        (errno.ENOENT, "disk_odd"), (errno.ESTALE, "disk_odd"),
     ],
 )  # fmt: skip
 def test_an_error_of_the_disk_is_sorted_by_who_must_act(final, number, error_class):
