@@ -35,9 +35,10 @@ check: $(READY) ## lint, format and types
 faults: $(READY) ## run the long fault runs
 	$(BIN)/python -m pytest -m slow
 
-bench: $(READY) ## measure start-up and the queue; takes minutes and wants a quiet machine
-	$(BIN)/python benchmarks/startup.py
-	$(BIN)/python -m benchmarks.job_queue
+bench: $(READY) ## measure start-up, queue and memory into benchmarks/results; takes minutes, wants a quiet machine
+	$(BIN)/python benchmarks/startup.py --out benchmarks/results/startup.md
+	$(BIN)/python -m benchmarks.job_queue --out benchmarks/results/queue.md
+	$(BIN)/python benchmarks/memory.py
 
 clean: ## remove .venv, caches and builds; never data or a queue
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

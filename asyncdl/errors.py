@@ -43,11 +43,13 @@ class NoRoomError(AsyncdlError):
 class StoreError(AsyncdlError):
     """queue.sqlite cannot be trusted to take another write: an I/O error, damage, or it was taken away."""
 
-    exit_code = 1
+    exit_code = 3
 
 
 class DiskFailedError(AsyncdlError):
     """The disk reports errors (EIO, or it became read-only): the engine stopped, for trying again may do harm."""
+
+    exit_code = 3
 
 
 class RemoteError(AsyncdlError):

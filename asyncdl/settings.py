@@ -2,6 +2,7 @@
 
 Each value knows where it came from. An unknown name is an error, for a setting that is silently ignored is worse
 than none. The Hub's token is read here too and leaves the environment, so that no child process inherits it.
+What only one place needs stays there: `sources` reads where the viewer and the user's catalogue are, `net` the proxies.
 """
 
 from __future__ import annotations
@@ -16,9 +17,9 @@ from types import MappingProxyType
 from typing import Any
 
 from asyncdl.core.names import display
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.core.secret import Secret
 from asyncdl.errors import ConfigError, UsageError
-from asyncdl.sources.near import did_you_mean, near
 
 FILE_NAME = "asyncdl.toml"
 PREFIX = "ASYNCDL_"

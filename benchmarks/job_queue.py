@@ -161,7 +161,7 @@ def read_status(path: Path, table: Table) -> None:
     with Reader(path) as reader:
         reads: list[Callable[[], object]] = [
             reader.job_counts, reader.download_bytes, reader.datasets, reader.stage_states, reader.errors,
-            reader.engines, reader.n_unfinished, lambda: reader.next_run_at("download"),
+            reader.engines, reader.bytes_to_fetch,
         ]  # fmt: skip
         clock = Clock()
         for read in reads:
@@ -237,6 +237,7 @@ def main() -> None:
     parser.add_argument("--settles", type=int, default=200_000)
     parser.add_argument("--rows", type=int, default=10_000_000)
     parser.add_argument("--folder", type=Path, default=None, help="on the disk to measure; default: the temp folder")
+    parser.add_argument("--out", type=Path, default=None, help="where the table is written besides stdout")
     asked = parser.parse_args()
     folder = Path(tempfile.mkdtemp(dir=asked.folder))
     load_before, table = os.getloadavg()[0], Table()
@@ -253,7 +254,10 @@ def main() -> None:
         uvloop.run(claim_waits(large, asked.rows, table))
     finally:
         shutil.rmtree(folder)
-    print("\n" + "\n".join(table.lines) + "\n\n" + machine(load_before))
+    text = "\n".join(["# The queue", "", machine(load_before), "", *table.lines, ""])
+    print("\n" + text)
+    if asked.out:
+        asked.out.write_text(text, encoding="utf-8")
 
 
 if __name__ == "__main__":

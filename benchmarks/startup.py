@@ -16,12 +16,13 @@ import time
 from pathlib import Path
 
 ROOT = Path(__file__).parents[1]
+ENV = os.environ | {"PYTHONPATH": str(ROOT)}
 
 
 def measure(command: list[str], folder: str) -> tuple[float, float]:
     """Return (wall, CPU) milliseconds of one run."""
     before, started = os.times(), time.perf_counter()
-    subprocess.run(command, check=True, capture_output=True, cwd=folder)
+    subprocess.run(command, check=True, capture_output=True, cwd=folder, env=ENV)
     wall_s, after = time.perf_counter() - started, os.times()
     cpu_s = after.children_user + after.children_system - before.children_user - before.children_system
     return wall_s * 1000, cpu_s * 1000

@@ -20,7 +20,7 @@ MAY_IMPORT = {
     "engine": NET_AND_DISK | {"sources", "workers.contract", "workers.entry"},
     "status": CORE | {"store"},
     "demo": set(),  # a judge shares no code with who is judged
-    "settings": CORE | {"sources"},
+    "settings": CORE,
     "cli": NET_AND_DISK | {"sources", "engine", "status", "demo", "settings", "workers.contract"},
     "workers": set(),
 }

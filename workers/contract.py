@@ -67,7 +67,7 @@ class TokenizeTask:
 
     source_path, output_dir: absolute. source_id: `dataset@revision/path`, written into the shards' metadata.
     shard_stem: shards are `<shard_stem>-0000.parquet`, `-0001` ...; it begins with `shard_`.
-    attempt: names the partials, so that a stale attempt cannot touch this one's.
+    job_id, attempt: name the partials, so that no stale attempt, nor a job of another revision, can touch this one's.
     max_shard_tokens: sequences of one shard x max_seq_length never exceed it.
     """
 
@@ -82,6 +82,7 @@ class TokenizeTask:
     max_shard_tokens: int
     output_dir: str
     shard_stem: str
+    job_id: int
     attempt: int
 
 

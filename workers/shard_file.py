@@ -33,7 +33,7 @@ class OpenShard:
 
     def __init__(self, task: TokenizeTask, index: int) -> None:
         self._path = Path(task.output_dir, f"{task.shard_stem}-{index:04d}.parquet")
-        self._partial = self._path.with_name(f"{self._path.name}.partial.{task.attempt}")
+        self._partial = self._path.with_name(f"{self._path.name}.partial.{task.job_id}-{task.attempt}")
         self._file = _HashingFile(self._partial)
         self._schema = _schema(task)
         self._parquet = pq.ParquetWriter(

@@ -106,16 +106,19 @@ class ShardWriter:
     def _remove_stale(self) -> None:
         """Shards of a longer run before this one, which a reader would take for ours, and dead partials.
 
-        A partial of a later attempt is somebody's work in progress and stays.
+        A partial of a later job or attempt is somebody's work in progress and stays.
         """
         folder = Path(self._task.output_dir)
-        ours = re.compile(re.escape(self._task.shard_stem) + r"-(\d{4,})\.parquet(?:\.partial\.(\d+))?")
+        ours = re.compile(re.escape(self._task.shard_stem) + r"-(\d{4,})\.parquet(?:\.partial\.(\d+)-(\d+))?")
         for path in list(folder.iterdir()):
             match = ours.fullmatch(path.name)
             if match is None:
                 continue
-            index, attempt = match.groups()
-            stale = int(index) >= len(self._shards) if attempt is None else int(attempt) < self._task.attempt
+            index, job_id, attempt = match.groups()
+            if job_id is None:
+                stale = int(index) >= len(self._shards)
+            else:
+                stale = (int(job_id), int(attempt)) < (self._task.job_id, self._task.attempt)
             if stale:
                 path.unlink(missing_ok=True)  # another attempt at the same task cleans up too
         sync_folder(folder)

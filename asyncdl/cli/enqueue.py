@@ -155,11 +155,6 @@ def notes_of(intake: Intake) -> list[str]:
         notes.append(f"the size of {count_text(survey.n_unsized, 'file')} is not known before it is fetched")
     if intake.enqueued is None and not intake.fits:
         notes.append("this does not fit on the disk; enqueue would refuse it")
-    if intake.recipe is not None and not intake.resolved.text_field:
-        notes.append(
-            f"which column of {intake.resolved.name} is text is not known, so its files are not tokenized;"
-            " a catalogue entry of yours says it (docs/CATALOG.md)"
-        )
     return notes
 
 
@@ -181,6 +176,7 @@ def to_json(intake: Intake) -> dict[str, Any]:
         "needed_bytes": survey.needed_bytes,
         "free_bytes_after": intake.free_bytes - survey.needed_bytes,
         "recipe": intake.recipe.name if intake.recipe else None,
+        "not_tokenized": survey.n_not_parquet if intake.recipe else 0,
         "notes": [display(note) for note in notes_of(intake)],
         "dry_run": intake.enqueued is None,
     }
@@ -201,6 +197,8 @@ def summary(intake: Intake, found: Settings) -> list[str]:
     )
     if intake.recipe:
         lines.append(f"  tokenized as      {intake.recipe.name}")
+        if survey.n_not_parquet:
+            lines.append(f"  not tokenized     {count_text(survey.n_not_parquet, 'file')}: not Parquet")
     if intake.enqueued is None:
         return [*lines, "a dry run: nothing was enqueued"]
     if intake.enqueued.n_new == 0:

@@ -1,7 +1,8 @@
 """The log of a run: every event as one line of JSON, in a file and, where asked for, on stdout.
 
-A thread of its own writes, so that a slow disk or a reader that pauses never holds up the event loop. A log that
-cannot be written any more is given up and the run goes on: the queue is the truth, the log is a story.
+Each has a thread and a bounded queue of its own, so that a slow disk or a reader that pauses holds up neither the
+event loop nor the other. A log that cannot be written any more is given up and the run goes on: the queue is the
+truth, the log is a story.
 """
 
 from __future__ import annotations
@@ -9,10 +10,8 @@ from __future__ import annotations
 import errno
 import logging
 import os
-import queue
 import re
 import sys
-import threading
 import time
 from dataclasses import asdict
 from datetime import UTC, datetime
@@ -22,7 +21,8 @@ from typing import Any
 
 import orjson
 
-from asyncdl.cli.say import Say, let_go_of_stdout
+from asyncdl.cli.lines import CLOSE_S, Lines
+from asyncdl.cli.say import Say, let_go_of
 from asyncdl.core.events import Event
 from asyncdl.core.names import display
 from asyncdl.disk import layout
@@ -32,19 +32,21 @@ _NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EventLog:
-    """Owner of the file and the thread. `close` writes what waits and may be called twice.
+    """Owner of the file. `close` writes what waits, in bounded time, and may be called twice.
 
-    path: of the file, None where there was no room for one. failed: what ended the file early, or None.
+    path: of the file, None where there was no room for one.
     """
 
     def __init__(self, data_dir: Path, *, on_stdout: bool) -> None:
         """Raises ConfigError where the data dir cannot be written to."""
         self.path, self._file = _open(layout.logs_dir(data_dir))
-        self.failed: OSError | None = None
-        self._on_stdout = on_stdout
-        self._waiting: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
-        self._thread = threading.Thread(target=self._write_all, name="event log", daemon=True)
-        self._thread.start()
+        self._to_file = None if self._file is None else Lines("event log", self._file.fileno())
+        self._to_stdout = Lines("events to stdout", sys.stdout.fileno()) if on_stdout else None
+
+    @property
+    def failed(self) -> OSError | None:
+        """What ended the file early, or None."""
+        return None if self._to_file is None else self._to_file.failed
 
     def tell(self, event: Event) -> None:
         """Log what the engine says. Returns at once."""
@@ -52,40 +54,27 @@ class EventLog:
 
     def note(self, name: str, **fields: Any) -> None:
         """Log something of our own, such as the beginning and the end of the run."""
-        record = {"event": name, "at": time.time()} | {key: _clean(value) for key, value in fields.items()}
-        self._waiting.put(orjson.dumps(record) + b"\n")
+        line = _line(name, fields)
+        for lines in (self._to_file, self._to_stdout):
+            if lines is not None:
+                lines.put(line)
 
-    def close(self) -> None:
-        self._waiting.put(None)
-        self._thread.join()
-
-    def _write_all(self) -> None:
-        while (line := self._waiting.get()) is not None:
-            self._to_file(line)
-            self._to_stdout(line)
-        if self._file is not None:
+    def close(self, wait_s: float = CLOSE_S) -> None:
+        """Wait at most wait_s for each of the two. What a reader of stdout did not take is told in the file."""
+        if (stdout := self._to_stdout) is not None:
+            self._to_stdout = None
+            stdout.close(wait_s)
+            if stdout.failed is not None:
+                let_go_of(sys.stdout)
+            elif self._to_file is not None and (n_lines := stdout.n_dropped):
+                self._to_file.put(_line("dropped", {"n_lines": n_lines, "where": "stdout"}))
+        if self._to_file is not None and self._file is not None and self._to_file.close(wait_s):
             self._file.close()
-            self._file = None
 
-    def _to_file(self, line: bytes) -> None:
-        if self._file is None:
-            return
-        try:
-            self._file.write(line)
-        except OSError as error:
-            self.failed = error
-            self._file.close()
-            self._file = None
 
-    def _to_stdout(self, line: bytes) -> None:
-        if not self._on_stdout:
-            return
-        try:
-            sys.stdout.buffer.write(line)
-            sys.stdout.buffer.flush()
-        except BrokenPipeError:
-            self._on_stdout = False
-            let_go_of_stdout()
+def _line(name: str, fields: dict[str, Any]) -> bytes:
+    record = {"event": name, "at": time.time()} | {key: _clean(value) for key, value in fields.items()}
+    return orjson.dumps(record) + b"\n"
 
 
 class LogHandler(logging.Handler):

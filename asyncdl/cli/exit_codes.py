@@ -11,9 +11,13 @@ Reason = Literal["empty", "drained", "stopped"]
 
 ALL_DONE = 0
 SOME_DISCARDED = 1
+CREDENTIALS_NEEDED = 3
 REMOTE_UNREACHABLE = 5
 CONTENT_REFUSED = 6
 UNFINISHED = 7
+CREDENTIALS = frozenset({"unauthorized", "bad_token", "gated"})
+"""Error classes that a token, or terms that are accepted, would mend."""
+
 _SIGNALLED = 128  # the shells' convention: 128 + number of the signal
 
 
@@ -32,6 +36,7 @@ def exit_code(reason: Reason, n_unfinished: int, discarded: Collection[str], sig
         return ALL_DONE
     if not REFUSED_CONTENT.isdisjoint(discarded):
         return CONTENT_REFUSED
-    if UNREACHABLE.issuperset(discarded):
-        return REMOTE_UNREACHABLE
+    for classes, code in ((UNREACHABLE, REMOTE_UNREACHABLE), (CREDENTIALS, CREDENTIALS_NEEDED)):
+        if classes.issuperset(discarded):
+            return code
     return SOME_DISCARDED

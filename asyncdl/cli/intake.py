@@ -19,7 +19,9 @@ from pathlib import Path
 from asyncdl.cli.recipe import make_recipe
 from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
 from asyncdl.core.names import SafePath, folder_of
+from asyncdl.core.stages import is_parquet
 from asyncdl.disk import layout, room
+from asyncdl.errors import UsageError
 from asyncdl.net.fetch import Fetcher, make_fetcher
 from asyncdl.settings import Settings
 from asyncdl.sources.resolve import Selection, resolve
@@ -59,6 +61,7 @@ class Survey:
     n_files: int = 0
     size_bytes: int = 0
     n_unsized: int = 0
+    n_not_parquet: int = 0
     n_have: int = 0
     have_bytes: int = 0
     needed_bytes: int = 0
@@ -79,6 +82,7 @@ class Survey:
         self.n_files += 1
         self.size_bytes += size or 0
         self.n_unsized += size is None
+        self.n_not_parquet += not is_parquet(artifact.path)
         final = layout.final_path(self.data_dir, self.local_root, artifact.path)
         found = _file_at(final)
         if found is not None and size in (None, found.st_size):
@@ -132,8 +136,8 @@ Watch = Callable[[Survey], None]
 
 
 async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
-    """Do what `wish` says. Raises what `sources.resolve`, `recipe.make_recipe` and the store raise, and NoRoomError
-    where the files would not fit; then nothing was enqueued.
+    """Do what `wish` says. Raises what `sources.resolve`, `recipe.make_recipe` and the store raise, NoRoomError where
+    the files would not fit, and UsageError where there is nothing to tokenize; then nothing was enqueued.
     """
     async with make_fetcher(found.endpoint, found.token, allow_private=found.allow_private) as fetcher:
         recipe = await _recipe(wish, found, fetcher)
@@ -144,16 +148,26 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
             n_known = 0
             async for batch in batches:
                 n_known += await asyncio.to_thread(_n_known, found.queue, resolved, batch)
+            _require_parquet(survey, recipe)
             return _intake(resolved, survey, recipe, None, n_known)
         nothing: Batch = []
         first = await anext(batches, nothing)  # a name that leads to nothing must not leave an empty queue behind
-        async with _enqueue(found.queue, resolved) as enqueue:
+        async with _enqueue(found, resolved) as enqueue:
             await enqueue.stage(first)
             async for batch in batches:
                 await enqueue.stage(batch)
+            _require_parquet(survey, recipe)
             room.require(found.data_dir, survey.needed_bytes, survey.n_new_inodes)
             done = await enqueue.finish(priority=wish.priority, recipe=recipe)
             return _intake(resolved, survey, recipe, done, done.n_known)
+
+
+def _require_parquet(survey: Survey, recipe: Recipe | None) -> None:
+    if recipe is not None and survey.n_not_parquet == survey.n_files:
+        raise UsageError(
+            "none of the chosen files is Parquet, and nothing else can be tokenized",
+            hint="choose others with --include or --config, or leave --tokenizer out to fetch the files only",
+        )
 
 
 async def _recipe(wish: Wish, found: Settings, fetcher: Fetcher) -> Recipe | None:
@@ -184,8 +198,9 @@ async def _looked_at(resolved: Resolved, survey: Survey, watch: Watch) -> AsyncI
 
 
 @asynccontextmanager
-async def _enqueue(queue: Path, resolved: Resolved) -> AsyncIterator[Enqueue]:
-    writer = Writer(open_writer(queue), queue)
+async def _enqueue(found: Settings, resolved: Resolved) -> AsyncIterator[Enqueue]:
+    case_sensitive = await asyncio.to_thread(tells_case_apart, found.data_dir)
+    writer = Writer(await asyncio.to_thread(open_writer, found.queue), found.queue)
     try:
         template = Dataset(
             name=resolved.name,
@@ -196,9 +211,24 @@ async def _enqueue(queue: Path, resolved: Resolved) -> AsyncIterator[Enqueue]:
             local_root=resolved.local_root,
             text_field=resolved.text_field,
         )
-        yield Enqueue(writer, template, now=time.time())
+        yield Enqueue(writer, template, now=time.time(), case_sensitive=case_sensitive)
     finally:
-        writer.close()
+        await asyncio.to_thread(writer.close)  # it waits for the lock that an engine may hold
+
+
+def tells_case_apart(folder: Path) -> bool:
+    """Whether `a` and `A` are two files in `folder`, or in its nearest parent that exists. Blocks.
+
+    Where nothing may be written it counts as so, for the run will say what is wrong there.
+    """
+    place = folder.absolute()
+    while not place.is_dir() and place != place.parent:
+        place = place.parent
+    try:
+        with tempfile.NamedTemporaryFile(prefix="asyncdl-case-", dir=place) as probe:
+            return not place.joinpath(Path(probe.name).name.swapcase()).exists()
+    except OSError:
+        return True
 
 
 def _n_known(queue: Path, resolved: Resolved, batch: Batch) -> int:

@@ -15,11 +15,11 @@ from typing import NoReturn
 import click
 
 from asyncdl.cli.options import common
-from asyncdl.cli.say import Say, let_go_of_stdout
+from asyncdl.cli.say import Say, let_go_of
 from asyncdl.core.names import display
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import AsyncdlError
 from asyncdl.settings import Settings
-from asyncdl.sources.near import did_you_mean, near
 
 VERBS = ("enqueue", "run", "status", "demo")
 
@@ -81,7 +81,7 @@ def main() -> NoReturn:
     except BrokenPipeError:
         code = EXIT_PIPE_CLOSED
     if code == EXIT_PIPE_CLOSED:
-        let_go_of_stdout()
+        let_go_of(sys.stdout)
     sys.exit(code)
 
 

@@ -6,17 +6,20 @@ Reads the queue as `asyncdl status` does, in a thread, over a connection of its 
 from __future__ import annotations
 
 import asyncio
+import logging
 import sys
 import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import asynccontextmanager, suppress
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
 from asyncdl.cli.say import Say, on_terminal
 from asyncdl.status import snapshot, view
 from asyncdl.store.reader import Reader
+
+logger = logging.getLogger(__name__)
 
 FRAME_EVERY_S = 0.5
 """Two frames a second; one costs some 14 ms of the core that the engine runs on."""
@@ -58,8 +61,9 @@ class Watcher:
             yield
         finally:
             task.cancel()
-            with suppress(asyncio.CancelledError):
-                await task
+            await asyncio.wait([task])
+            if not task.cancelled() and (error := task.exception()) is not None:
+                logger.warning("progress was not shown to the end", exc_info=error)  # the work itself was not harmed
 
     async def _redraw(self) -> None:
         from rich.console import Console

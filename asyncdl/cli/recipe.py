@@ -11,9 +11,8 @@ from pathlib import Path
 
 from asyncdl.core.model import Recipe
 from asyncdl.core.names import display, folder_name
-from asyncdl.engine.attempts import WorkerCrashError
 from asyncdl.engine.pool import Pool
-from asyncdl.errors import UsageError
+from asyncdl.errors import TransferError, UsageError
 from asyncdl.net.fetch import Fetcher
 from asyncdl.sources.tokenizer import KNOWN_TOKENIZERS, fetch_tokenizer_files
 from asyncdl.store.reader import Reader
@@ -21,6 +20,8 @@ from workers.contract import InspectTokenizerTask, Rejected, TokenizerInfo
 
 INSPECT_TIMEOUT_S = 120.0
 """The largest known tokenizer loads in some 3 s; a cold network disk is slower. Guess."""
+
+_HINT = "give the path of a tokenizer.json or its folder, or the name of a model on the Hub"
 
 
 def is_path(tokenizer: str) -> bool:
@@ -85,12 +86,9 @@ async def inspect(path: str) -> TokenizerInfo:
     with Pool(1) as pool:
         try:
             outcome = await pool.run(InspectTokenizerTask(path=path), timeout_s=INSPECT_TIMEOUT_S)
-        except WorkerCrashError as error:
-            raise UsageError(f"the tokenizer {display(path)} cannot be loaded: {error.message}") from error
+        except TransferError as error:  # the child died, took too long or raised
+            raise UsageError(f"the tokenizer {display(path)} cannot be loaded: {error.message}", hint=_HINT) from error
     if isinstance(outcome, TokenizerInfo):
         return outcome
     assert isinstance(outcome, Rejected)
-    raise UsageError(
-        f"the tokenizer {display(path)} cannot be used: {display(outcome.message)}",
-        hint="give the path of a tokenizer.json or its folder, or the name of a model on the Hub",
-    )
+    raise UsageError(f"the tokenizer {display(path)} cannot be used: {display(outcome.message)}", hint=_HINT)

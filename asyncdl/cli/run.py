@@ -45,8 +45,8 @@ def command(
 
 def kinds_of(text: str | None) -> frozenset[Kind] | None:
     """Return what --only names. Raises UsageError with what may have been meant."""
+    from asyncdl.core.near import did_you_mean, near
     from asyncdl.engine.run import KINDS
-    from asyncdl.sources.near import did_you_mean, near
 
     if text is None:
         return None

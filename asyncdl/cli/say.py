@@ -8,6 +8,7 @@ from __future__ import annotations
 import os
 import sys
 from dataclasses import dataclass
+from typing import TextIO
 
 import click
 
@@ -41,8 +42,12 @@ class Say:
             self._line("error", f"hint: {error.hint}")
 
     def _line(self, level: str, text: str) -> None:
-        if self.wants(level):
+        if not self.wants(level):
+            return
+        try:
             click.echo(display(text), err=True)
+        except OSError:  # nobody reads any more; what is said is never worth the work that it speaks of
+            let_go_of(sys.stderr)
 
 
 def on_terminal(stream: object) -> bool:
@@ -51,8 +56,8 @@ def on_terminal(stream: object) -> bool:
     return isatty is not None and bool(isatty()) and os.environ.get("TERM") != "dumb"
 
 
-def let_go_of_stdout() -> None:
-    """Point stdout at nothing: its reader went away, and the interpreter will flush it once more at the end."""
+def let_go_of(stream: TextIO) -> None:
+    """Point stdout or stderr at nothing: its reader went away, and the interpreter flushes it once more at the end."""
     null = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(null, sys.stdout.fileno())
+    os.dup2(null, stream.fileno())
     os.close(null)

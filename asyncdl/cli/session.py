@@ -110,12 +110,13 @@ class Strikes:
     def strike(self, signum: int) -> None:
         self._n += 1
         if self._n == 1:
-            self._say.info(f"draining {count_text(self._engine.n_active, 'job')}; again to stop at once")
+            n_active = self._engine.n_active
             self._engine.drain()
+            self._say.info(f"draining {count_text(n_active, 'job')}; again to stop at once")
         elif self._n == 2:
             self.signum = signum
-            self._say.info("stopping; nothing is lost")
             self._engine.stop()
+            self._say.info("stopping; nothing is lost")
         else:
             os._exit(128 + signum)  # what is durable stays durable: killing is safe at any moment
 

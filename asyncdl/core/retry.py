@@ -26,6 +26,9 @@ SEGMENT_MAX_DELAY_S = 5.0
 MAX_STREAK = 6
 """Failed requests in a row, no byte between them, before a transfer gives its attempt up. Guess."""
 
+MAX_SPREAD_S = 60.0
+"""Jobs that a host sent away together come back over this long, or over as long as the pause was. Guess."""
+
 PARK_FROM_S = 30.0
 """A host that asks for a longer pause gets its jobs back into the queue, with run_at; a guess: half a lease."""
 
@@ -87,7 +90,8 @@ TREATMENTS: dict[str, Meaning] = {
     "range_ignored": Meaning(Treatment.AGAIN, _WAIT),
     "bug": Meaning(Treatment.AGAIN, "a bug in asyncdl; please report it with the log"),
     "too_large": Meaning(Treatment.NEVER, "the file is larger than announced; enqueue again"),
-    "unwritable": Meaning(Treatment.NEVER, "check the owner and the rights of the data dir"),
+    "unwritable": Meaning(Treatment.STOP, "check the owner and the rights of the data dir, then run again"),
+    "unstorable": Meaning(Treatment.NEVER, "something else has the name, or the file system cannot have it"),
     "disk_odd": Meaning(Treatment.AGAIN, "look at the file system of the data dir; see the log"),
     "disk_failed": Meaning(Treatment.STOP, "the disk reports errors; check it before going on"),
     "worker_crashed": Meaning(Treatment.AGAIN, "a file or a library crashes the worker; see the log"),
@@ -170,7 +174,8 @@ def after_attempt(failure: Failure, *, now: float, jitter: float) -> Verdict:
     if treatment is Treatment.STOP:
         return RetryAt(now, counts=False)
     if treatment is Treatment.PARK and failure.retry_after_s is not None:
-        return RetryAt(now + failure.retry_after_s, counts=False)
+        spread_s = min(failure.retry_after_s, MAX_SPREAD_S) * jitter  # or all would knock at once when it is over
+        return RetryAt(now + failure.retry_after_s + spread_s, counts=False)
     n = 0 if failure.progressed else failure.failures
     if n + 1 >= MAX_FAILURES and not failure.progressed:
         return Discard()

@@ -8,15 +8,14 @@ copy in a file of its own, and the old holder writes into a file that nobody wil
 from __future__ import annotations
 
 import errno
-import hashlib
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from asyncdl.core.model import Digest
 from asyncdl.core.names import display
 from asyncdl.core.ranges import RangeSet
+from asyncdl.disk.digester import Digester
 from asyncdl.disk.layout import corrupted_path, partial_path
 from asyncdl.errors import LeaseLostError, TransferError
 
@@ -32,6 +31,7 @@ class Partial:
         self._path = path
         self._fd = fd
         self._name_is_durable = False
+        self._failed_sync: TransferError | None = None
 
     def write(self, at: int, block: bytes | memoryview) -> None:
         """Write all of `block` at offset `at`. Raises TransferError no_room or disk_failed."""
@@ -41,23 +41,36 @@ class Partial:
                 block, at = block[n:], at + n
 
     def sync(self) -> None:
-        """Make every byte written before this call durable, and the name under which it will be found."""
-        with disk_errors(self.final):
-            os.fdatasync(self._fd)
-            if not self._name_is_durable:
-                sync_folder(self._path.parent)
-                self._name_is_durable = True
+        """Make every byte written before this call durable, and the name under which it will be found.
 
-    def feed(self, hasher: hashlib._Hash, start: int, stop: int) -> None:
-        """Update `hasher` with the bytes [start, stop) as they stand in the file: what is hashed is what is kept."""
+        A sync that failed fails for good: Linux tells of lost pages once and calls them clean then.
+        """
+        self._refuse_after_failure()
+        try:
+            with disk_errors(self.final):
+                os.fdatasync(self._fd)
+                if not self._name_is_durable:
+                    sync_folder(self._path.parent)
+                    self._name_is_durable = True
+        except TransferError as error:
+            self._failed_sync = error
+            raise
+
+    def _refuse_after_failure(self) -> None:
+        if self._failed_sync is not None:
+            raise self._failed_sync
+
+    def feed(self, digester: Digester, start: int, stop: int) -> None:
+        """Update `digester` with the bytes [start, stop) as they stand in the file: what is hashed is what is kept."""
         with disk_errors(self.final):
-            _feed(self._fd, self.final, hasher, start, stop)
+            _feed(self._fd, self.final, digester, start, stop)
 
     def publish(self, size_bytes: int) -> None:
         """Make the partial the final file: its size exact, its bytes durable, its name replaced at once and durable.
 
         Raises LeaseLostError if the partial's name leads to another file by now: another engine took over.
         """
+        self._refuse_after_failure()
         with disk_errors(self.final):
             os.ftruncate(self._fd, size_bytes)
             os.fsync(self._fd)
@@ -159,20 +172,20 @@ def adopt(candidate: Path, final: Path) -> None:
         sync_folder(final.parent)
 
 
-def feed_file(path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
-    """Update `hasher` with the bytes [start, stop) of a file."""
+def feed_file(path: Path, digester: Digester, start: int, stop: int) -> None:
+    """Update `digester` with the bytes [start, stop) of a file."""
     with disk_errors(path), reading(path) as fd:
-        _feed(fd, path, hasher, start, stop)
+        _feed(fd, path, digester, start, stop)
 
 
-def _feed(fd: int, path: Path, hasher: hashlib._Hash, start: int, stop: int) -> None:
+def _feed(fd: int, path: Path, digester: Digester, start: int, stop: int) -> None:
     """One buffer for all reads: a new one each time would be mapped and faulted in anew."""
     buffer = memoryview(bytearray(min(HASH_BLOCK_BYTES, stop - start)))
     while start < stop:
         n = os.preadv(fd, [buffer[: stop - start]], start)
         if n == 0:
             raise TransferError("short_body", f"{path.name} was cut by somebody else")
-        hasher.update(buffer[:n])
+        digester.update(buffer[:n])
         start += n
 
 
@@ -183,13 +196,6 @@ def reading(path: Path) -> Iterator[int]:
         yield fd
     finally:
         os.close(fd)
-
-
-def new_hasher(wanted: Digest | None, size_bytes: int) -> hashlib._Hash:
-    """Return a hash for a file of size_bytes; sha256 where nothing is wanted, to be recorded."""
-    if wanted is not None and wanted.name == "git-sha1":
-        return hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
-    return hashlib.sha256()
 
 
 def quarantine(final: Path) -> None:
@@ -217,12 +223,11 @@ def sync_folder(folder: Path) -> None:
         os.fsync(fd)
 
 
-_NEEDS_A_PERSON = frozenset({
-    errno.EACCES, errno.EPERM, errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG,
-    errno.EINVAL, errno.EFBIG,
+_NAMES = frozenset({
+    errno.ENOTDIR, errno.EISDIR, errno.EEXIST, errno.ELOOP, errno.ENAMETOOLONG, errno.EINVAL, errno.EFBIG,
 })  # fmt: skip
-"""Rights, or a name that something else has: waiting changes nothing. The rest (ESTALE and ETIMEDOUT of a network
-file system, ENOENT while somebody tidies up) may pass."""
+"""The file cannot have this name or size here: waiting changes nothing. What is in no list (ESTALE and ETIMEDOUT of a
+network file system, ENOENT while somebody tidies up) may pass."""
 
 
 @contextmanager
@@ -238,6 +243,8 @@ def disk_errors(final: Path) -> Iterator[None]:
             raise TransferError("no_handles", text) from error
         if error.errno in (errno.EIO, errno.EROFS):
             raise TransferError("disk_failed", text) from error
-        if error.errno in _NEEDS_A_PERSON:
+        if error.errno in (errno.EACCES, errno.EPERM):
             raise TransferError("unwritable", text) from error
+        if error.errno in _NAMES:
+            raise TransferError("unstorable", text) from error
         raise TransferError("disk_odd", text) from error

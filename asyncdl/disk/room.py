@@ -11,6 +11,9 @@ from asyncdl.errors import NoRoomError
 RESERVE_BYTES = 64 << 20
 """Left free for the queue, its WAL and logs, so that the end of the room can still be written down. Guess."""
 
+RESERVE_SHARE = 20
+"""... but no more than a twentieth of a small file system."""
+
 RESERVE_INODES = 64
 
 
@@ -20,11 +23,18 @@ class Room:
 
     free_bytes: int
     free_inodes: int | None
+    reserve_bytes: int = RESERVE_BYTES
+    reserve_inodes: int = RESERVE_INODES
+
+    @property
+    def usable_bytes(self) -> int:
+        """What may be taken before the reserve begins; negative within it."""
+        return self.free_bytes - self.reserve_bytes
 
     def holds(self, needed_bytes: int, needed_inodes: int) -> bool:
         """Whether that much fits and the reserve stays."""
-        enough_inodes = self.free_inodes is None or self.free_inodes >= needed_inodes + RESERVE_INODES
-        return enough_inodes and self.free_bytes >= needed_bytes + RESERVE_BYTES
+        enough_inodes = self.free_inodes is None or self.free_inodes >= needed_inodes + self.reserve_inodes
+        return enough_inodes and self.usable_bytes >= needed_bytes
 
 
 def free(path: Path) -> Room:
@@ -33,7 +43,12 @@ def free(path: Path) -> Room:
     while not place.exists():
         place = place.parent
     stat = os.statvfs(place)
-    return Room(stat.f_bavail * stat.f_frsize, stat.f_favail if stat.f_files else None)
+    return Room(
+        free_bytes=stat.f_bavail * stat.f_frsize,
+        free_inodes=stat.f_favail if stat.f_files else None,
+        reserve_bytes=min(RESERVE_BYTES, stat.f_blocks * stat.f_frsize // RESERVE_SHARE),
+        reserve_inodes=min(RESERVE_INODES, stat.f_files // RESERVE_SHARE),
+    )
 
 
 def require(path: Path, needed_bytes: int, needed_inodes: int) -> None:
@@ -44,6 +59,6 @@ def require(path: Path, needed_bytes: int, needed_inodes: int) -> None:
     inodes = "" if room.free_inodes is None else f", {needed_inodes} inodes needed, {room.free_inodes} free"
     raise NoRoomError(
         f"no room in {path}: {needed_bytes} bytes needed, {room.free_bytes} free"
-        f" ({RESERVE_BYTES} stay in reserve){inodes}",
+        f" ({room.reserve_bytes} stay in reserve){inodes}",
         hint="make room, choose another place with --data-dir, or take less with --max-bytes or --max-files",
     )

@@ -19,10 +19,10 @@ from asyncdl.core.model import Dataset, Job
 from asyncdl.core.names import display
 from asyncdl.core.retry import TREATMENTS, Discard, Failure, RetryAt, Treatment, Verdict, after_attempt
 from asyncdl.core.stages import next_jobs
-from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.leases import Leases
 from asyncdl.errors import AsyncdlError, LeaseLostError, TransferError
 from asyncdl.store.jobs import GiveBack, Jobs
+from asyncdl.store.reader import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -58,13 +58,13 @@ class Attempts:
         self,
         jobs: Jobs,
         leases: Leases,
-        datasets: Datasets,
+        reader: Reader,
         listen: Callable[[Event], None],
         stop: Callable[[TransferError], None],
     ) -> None:
         self._jobs = jobs
         self._leases = leases
-        self._datasets = datasets
+        self._reader = reader
         self._listen = listen
         self._stop = stop
 
@@ -73,7 +73,7 @@ class Attempts:
 
         Raises nothing but cancellation, which gives the job back first, and what the queue cannot be written for.
         """
-        dataset = self._datasets.dataset(job.dataset_id)
+        dataset = self._reader.dataset(job.dataset_id)
         try:
             outcome = await self._under_lease(job, work)
             if isinstance(outcome, Done):
@@ -106,7 +106,7 @@ class Attempts:
             raise
 
     async def _complete(self, job: Job, dataset: Dataset, done: Done) -> None:
-        children = next_jobs(replace(job, size_bytes=done.size_bytes), dataset)
+        children = next_jobs(replace(job, size_bytes=done.size_bytes))
         await self._jobs.complete(
             job, now=time.time(), size_bytes=done.size_bytes, result=done.result, children=children
         )

@@ -12,7 +12,8 @@ from asyncdl.core.model import Job
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
-from asyncdl.disk.partial import Partial, new_hasher
+from asyncdl.disk.digester import Digester
+from asyncdl.disk.partial import Partial
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 
@@ -36,6 +37,7 @@ class Incoming:
         self.pinned = pinned
         self.had = had
         self.written = had
+        self._in_flight: list[ByteRange] = []
         self._grown = asyncio.Event()
         self._want_sync = asyncio.Event()
         self._synced = asyncio.Condition()
@@ -60,14 +62,21 @@ class Incoming:
     async def write(self, at: int, block: bytearray) -> bool:
         """Write what is not there yet of `block`, which begins at offset `at`; return whether anything was new.
 
-        Nothing is overwritten: the digest has passed there, and two answers may differ where they should not.
+        Nothing is overwritten, not even what another answer is writing just now: the digest may have passed there, and
+        two answers may differ where they should not.
         """
         self._tools.leases.require_valid(self._job)
-        gaps = self.written.missing(ByteRange(at, at + len(block)))
-        for gap in gaps:
-            piece = memoryview(block)[gap.start - at : gap.stop - at]  # a copy each would double the memory
-            await self._tools.threads.call(self._partial.write, gap.start, piece)
-            self.written = self.written.add(gap)
+        gaps = self.written.union(self._in_flight).missing(ByteRange(at, at + len(block)))
+        self._in_flight += gaps  # before the first await
+        try:
+            for gap in gaps:
+                self._tools.disk_gate.spend(len(gap))
+                piece = memoryview(block)[gap.start - at : gap.stop - at]  # a copy each would double the memory
+                await self._tools.threads.call(self._partial.write, gap.start, piece)
+                self.written = self.written.add(gap)
+        finally:
+            for gap in gaps:
+                self._in_flight.remove(gap)
         self._grown.set()
         return bool(gaps)
 
@@ -118,16 +127,16 @@ class Incoming:
         async with self._synced:
             self._synced.notify_all()
 
-    async def digest(self) -> str:
-        """Hash the file behind its front; return the hex digest of all of it, once it is whole."""
-        hasher = new_hasher(self._job.digest, self._job.size_bytes or 0)
+    async def digest(self) -> Digester:
+        """Hash the file behind its front; return the digests of all of it, once it is whole."""
+        digester = Digester(self._job.digest, self._job.size_bytes or 0)
         at = 0
         while not (self.is_whole and at == self.pinned.size_bytes):
             stop = min(self.written.front, at + HASH_STEP_BYTES)
             if at < stop:
-                await self._tools.threads.call(self._partial.feed, hasher, at, stop)
+                await self._tools.threads.call(self._partial.feed, digester, at, stop)
                 at = stop
             else:
                 self._grown.clear()
                 await self._grown.wait()
-        return hasher.hexdigest()
+        return digester

@@ -23,7 +23,7 @@ VALID_SHARE = 2 / 3
 """Of a lease's length after the last renewal; the rest is for work that was begun just before."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Hold:
     """scope: expires when the lease is lost. over: set when the work inside it has ended."""
 
@@ -31,9 +31,13 @@ class _Hold:
     scope: asyncio.Timeout
     claimed_at: float
     over: asyncio.Event
+    is_lost: bool = False
 
     def lose(self) -> None:
-        self.scope.reschedule(asyncio.get_running_loop().time())
+        """Expire the scope, once: the work may take long to end, and a scope that is ending cannot be set again."""
+        if not self.is_lost:
+            self.is_lost = True
+            self.scope.reschedule(asyncio.get_running_loop().time())
 
 
 class Leases:

@@ -17,6 +17,7 @@ from asyncdl.core.plan import SEGMENT_BYTES, Demand, segments
 from asyncdl.core.ranges import ByteRange
 from asyncdl.core.reply import Body, Pinned
 from asyncdl.core.retry import PARK_FROM_S, TREATMENTS, Treatment, after_request
+from asyncdl.disk.digester import Digester
 from asyncdl.engine.incoming import Incoming
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
@@ -53,14 +54,15 @@ class Round:
         self._is_planned = False
         self._takes_whole = False
         self._draining = False
+        self._fetches: set[asyncio.Task[None]] = set()
         self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def demand(self) -> Demand:
         n_waiting = 0 if self._ended.done() else len(self._pending)  # a task group that ends takes no more tasks
         return Demand(self._job.id, self._n_open, n_waiting)
 
-    async def run(self) -> str | None:
-        """Fetch what is missing; return the hex digest of the whole file, None if drained before the end.
+    async def run(self) -> Digester | None:
+        """Fetch what is missing; return the digests of the whole file, None if drained before the end.
 
         Raises the TransferError that ended it, or LeaseLostError.
         """
@@ -75,7 +77,10 @@ class Round:
                 sync.cancel()
                 if not self._incoming.is_whole:
                     digest.cancel()
+                await self._incoming.sync()  # what the last segments brought, before their slots are free
                 await self._incoming.end()
+                for fetch in self._fetches:
+                    fetch.cancel()  # a whole object that a drain does not wait for, or bytes that came another way
         except BaseExceptionGroup as group:
             error = first_of(group)
             if self._ended.done() and not self._ended.cancelled() and self._ended.exception() is error:
@@ -84,10 +89,7 @@ class Round:
         except asyncio.CancelledError:
             await self._incoming.sync()
             raise
-        if self._incoming.is_whole:
-            return digest.result()
-        await self._incoming.sync()
-        return None
+        return digest.result() if self._incoming.is_whole else None
 
     def _plan(self) -> None:
         size_bytes = self._incoming.pinned.size_bytes
@@ -98,13 +100,14 @@ class Round:
             self._pending.extend(segments(size_bytes, self._incoming.written))
 
     def drain(self) -> None:
-        """Begin no more segments; end once the open ones are durable."""
+        """Begin no more segments; end once the open ones are durable. A whole object is too long to wait for."""
         self._draining = True
         self._pending.clear()
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        idle = self._n_open == 0 and (self._draining or not (self._pending or self._n_later))
+        waited_for = 0 if self._draining and self._takes_whole else self._n_open
+        idle = waited_for == 0 and (self._draining or not (self._pending or self._n_later))
         if (self._incoming.is_whole or idle) and not self._ended.done():
             self._ended.set_result(None)
 
@@ -116,7 +119,10 @@ class Round:
         """Begin the next segment; the task ends when its slot is free again."""
         asked = self._pending.popleft()
         self._n_open += 1
-        return self._group.create_task(self._fetch(asked), name=f"fetch {self._job.path} {asked}")
+        fetch = self._group.create_task(self._fetch(asked), name=f"fetch {self._job.path} {asked}")
+        self._fetches.add(fetch)
+        fetch.add_done_callback(self._fetches.discard)
+        return fetch
 
     async def _fetch(self, asked: Asked) -> None:
         self._tools.meter.n_requests += 1
@@ -148,7 +154,7 @@ class Round:
         """Plan by what the answer says of the object; return where reading stops, None for the body's end."""
         size_bytes = body.pinned.size_bytes
         if asked is None:
-            return body.stop
+            return size_bytes if body.stop is None else body.stop  # nothing is read past what is known
         if size_bytes is None:
             self._abandon_ranges()
             raise TransferError("range_ignored", "the host does not say how large the object is")

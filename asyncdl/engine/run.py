@@ -22,10 +22,11 @@ from typing import Literal
 from asyncdl.core.events import Event, GateClosed, JobEnded, Rescued, Stopping
 from asyncdl.core.model import Kind
 from asyncdl.core.rates import Rate
+from asyncdl.core.retry import TREATMENTS
 from asyncdl.core.secret import Secret
 from asyncdl.disk import room
+from asyncdl.disk.occupancy import occupied
 from asyncdl.engine.attempts import Attempts
-from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.disk_gate import DiskGate
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.manifests import write_manifests
@@ -43,6 +44,7 @@ from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
 from asyncdl.store import migrate, place
 from asyncdl.store.jobs import Jobs
+from asyncdl.store.presence import Presence
 from asyncdl.store.reader import Reader
 from asyncdl.store.writer import Writer
 
@@ -129,37 +131,39 @@ class Engine:
         """
         config = self._config
         _allow_many_files()
-        writer = Writer(migrate.open_writer(config.queue), config.queue)
+        writer = Writer(await asyncio.to_thread(migrate.open_writer, config.queue), config.queue)
         threads = Threads()
         try:
-            with Reader(config.queue) as reader:
+            with Reader(config.queue) as reader, occupied(config.data_dir, config.queue):
                 _require_room(reader, config)
                 await self._run_jobs(writer, reader, threads)
             await threads.call(write_manifests, config.queue, config.data_dir)
         finally:
             threads.close()
-            writer.close()
+            await asyncio.to_thread(writer.close)  # it waits for the lock that another engine may hold
         if self._failure is not None:
-            raise DiskFailedError(self._failure.message, hint="nothing is lost; check the disk, then run again")
+            hint = TREATMENTS[self._failure.error_class].hint
+            raise DiskFailedError(self._failure.message, hint=f"nothing is lost; {hint}")
         return Ended(self._reason)
 
     async def _run_jobs(self, writer: Writer, reader: Reader, threads: Threads) -> None:
         config = self._config
         jobs = Jobs(writer, owner=f"{place.host()}-{os.getpid()}-{secrets.token_hex(4)}")
-        identity = place.identity(os.getpid()) or ""
-        await jobs.start_engine(
-            identity=identity, version=config.version, workers=config.workers, pid=os.getpid(), now=time.time()
-        )
-        self._main = asyncio.ensure_future(self._serve(jobs, reader, threads))
-        try:
-            await self._main
-        except asyncio.CancelledError:
-            if self._reason != "stopped" or not self._main.cancelled():
-                raise
-        except BaseExceptionGroup as group:
-            # Jobs may be held still; the engine is left open, so that they are found to be a dead one's at once.
-            raise first_of(group) from group
-        await jobs.end_engine(now=time.time())
+        with Presence(config.queue, jobs.owner):
+            identity = place.identity(os.getpid()) or ""
+            await jobs.start_engine(
+                identity=identity, version=config.version, workers=config.workers, pid=os.getpid(), now=time.time()
+            )
+            self._main = asyncio.ensure_future(self._serve(jobs, reader, threads))
+            try:
+                await self._main
+            except asyncio.CancelledError:
+                if self._reason != "stopped" or not self._main.cancelled():
+                    raise
+            except BaseExceptionGroup as group:
+                # Jobs may be held still; the engine is left open, so that they are found to be a dead one's at once.
+                raise first_of(group) from group
+            await jobs.end_engine(now=time.time())
 
     async def _serve(self, jobs: Jobs, reader: Reader, threads: Threads) -> None:
         config = self._config
@@ -177,7 +181,7 @@ class Engine:
                 meter=Meter(),
                 listen=self._tell,
             )
-            self._compose(tools, pool, Datasets(reader))
+            self._compose(tools, pool, reader)
             async with asyncio.TaskGroup() as group:
                 services = [
                     group.create_task(service, name=name)
@@ -194,14 +198,14 @@ class Engine:
                 for service in services:
                     service.cancel()
 
-    def _compose(self, tools: Tools, pool: Pool, datasets: Datasets) -> None:
+    def _compose(self, tools: Tools, pool: Pool, reader: Reader) -> None:
         config = self._config
-        attempts = Attempts(tools.jobs, tools.leases, datasets, self._tell, self._fail)
+        attempts = Attempts(tools.jobs, tools.leases, reader, self._tell, self._fail)
         if "download" in config.kinds:
-            self._workers.append(Scheduler(config.workers, config.data_dir, tools, attempts, datasets))
+            self._workers.append(Scheduler(config.workers, config.data_dir, tools, attempts, reader))
         pool_kinds = tuple(kind for kind in config.kinds if kind != "download")
         if pool_kinds:
-            self._workers.append(Stages(pool_kinds, config.data_dir, pool, attempts, datasets, tools))
+            self._workers.append(Stages(pool_kinds, config.data_dir, pool, attempts, reader, tools))
         for worker in self._workers:
             worker.idle = self._over.set
         if self._reason == "drained":  # asked to while everything was being built

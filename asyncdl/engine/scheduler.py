@@ -15,29 +15,31 @@ from asyncdl.core.model import Job
 from asyncdl.core.plan import choose
 from asyncdl.disk.layout import final_path
 from asyncdl.engine.attempts import Attempts
-from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.tools import Tools
 from asyncdl.engine.transfer import Transfer
+from asyncdl.store.reader import Reader
 
 LOOK_EVERY_S = 0.5
 """How soon a job that another process enqueued, or whose time has come, is seen."""
 
 CLAIM_BATCH = 64
+"""Jobs in one claim at most, so that several engines share a small queue. Guess."""
 
 
 class Scheduler:
     """Owner of the slots. `run` until drained or cancelled.
 
-    Transfers that publish hold no slot, so up to twice as many jobs as slots are held; each has one open file.
+    Transfers that hash or publish hold no slot, yet no more jobs than slots are held: what is not durable yet is lost
+    by a kill, and that shall be at most one segment or small file for each slot.
     """
 
-    def __init__(self, n_slots: int, data_dir: Path, tools: Tools, attempts: Attempts, datasets: Datasets) -> None:
+    def __init__(self, n_slots: int, data_dir: Path, tools: Tools, attempts: Attempts, reader: Reader) -> None:
         self._n_slots = n_slots
         self._n_free = n_slots
         self._data_dir = data_dir
         self._tools = tools
         self._attempts = attempts
-        self._datasets = datasets
+        self._reader = reader
         self._active: dict[int, Transfer] = {}
         self._asking: dict[int, Transfer] = {}  # those with segments to start, in the order they first asked
         self._hungry = asyncio.Event()
@@ -80,7 +82,7 @@ class Scheduler:
     def _n_claimable(self) -> int:
         if not self._tools.disk_gate.is_open:
             return 0
-        return min(self._n_free, 2 * self._n_slots - len(self._active), CLAIM_BATCH)
+        return min(self._n_free, self._n_slots - len(self._active), CLAIM_BATCH)
 
     async def _claim(self, group: asyncio.TaskGroup) -> int:
         claimed = await self._tools.jobs.claim(
@@ -99,7 +101,7 @@ class Scheduler:
         self._hungry.clear()
 
     async def _transfer(self, job: Job) -> None:
-        dataset = self._datasets.dataset(job.dataset_id)
+        dataset = self._reader.dataset(job.dataset_id)
         final = final_path(self._data_dir, dataset.local_root, job.path)
         transfer = Transfer(job, dataset, final, self._tools, self._serve)
         self._active[job.id] = transfer
@@ -122,10 +124,10 @@ class Scheduler:
         """Give free slots away until there is no taker or no slot; ask for new jobs if slots are left."""
         while self._n_free and self._tools.disk_gate.is_open:
             demands = (transfer.demand() for transfer in self._asking.values())
-            may_claim = not self._none_left and not self._draining
+            may_claim = not self._none_left and not self._draining and self._n_claimable > 0
             chosen = choose(demands, may_claim=may_claim)
             if chosen is None:
-                if may_claim and self._n_claimable > 0:
+                if may_claim:
                     self._hungry.set()
                 return
             self._n_free -= 1

@@ -15,17 +15,18 @@ from asyncdl.core.events import FileQuarantined
 from asyncdl.core.model import Dataset, Job, Kind
 from asyncdl.core.names import shard_stem, split_name
 from asyncdl.core.retry import REFUSED_CONTENT
-from asyncdl.core.stages import MAX_SHARD_TOKENS
+from asyncdl.core.stages import MAX_SHARD_TOKENS, USUAL_TEXT_FIELD
 from asyncdl.disk.layout import final_path, tokenized_dir
 from asyncdl.disk.partial import quarantine
 from asyncdl.engine.attempts import Attempts, Done, RefusedError
-from asyncdl.engine.datasets import Datasets
 from asyncdl.engine.pool import Pool
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
+from asyncdl.store.reader import Reader
 from workers.contract import Rejected, Task, TokenizeTask, VerifyTask
 
 LOOK_EVERY_S = 0.25
+"""How soon a job whose time has come, or that another process enqueued, is seen. Guess."""
 
 TIMEOUT_BASE_S = 60.0
 VERIFY_BYTES_PER_S = 20e6
@@ -43,7 +44,7 @@ class Stages:
         data_dir: Path,
         pool: Pool,
         attempts: Attempts,
-        datasets: Datasets,
+        reader: Reader,
         tools: Tools,
     ) -> None:
         """kinds: what may be claimed, in the order of preference."""
@@ -51,7 +52,7 @@ class Stages:
         self._data_dir = data_dir
         self._pool = pool
         self._attempts = attempts
-        self._datasets = datasets
+        self._reader = reader
         self._tools = tools
         self._n_running = 0
         self._changed = asyncio.Event()
@@ -105,7 +106,7 @@ class Stages:
             self._changed.set()
 
     async def _work(self, job: Job) -> Done:
-        dataset = self._datasets.dataset(job.dataset_id)
+        dataset = self._reader.dataset(job.dataset_id)
         final = final_path(self._data_dir, dataset.local_root, job.path)
         task, timeout_s = self._task(job, dataset, final)
         outcome = await self._pool.run(task, timeout_s=timeout_s)
@@ -124,12 +125,12 @@ class Stages:
         return self._tokenize_task(job, dataset, final), TIMEOUT_BASE_S + size_bytes / TOKENIZE_BYTES_PER_S
 
     def _tokenize_task(self, job: Job, dataset: Dataset, final: Path) -> TokenizeTask:
-        recipe = self._datasets.recipe(job.recipe_id)
+        recipe = self._reader.recipe(job.recipe_id)
         output_dir = tokenized_dir(self._data_dir, recipe.name) / split_name(dataset.name, dataset.subset)
         return TokenizeTask(
             source_path=str(final),
             source_id=f"{dataset.name}@{dataset.revision}/{job.path}",
-            text_column=dataset.text_field,
+            text_column=dataset.text_field or USUAL_TEXT_FIELD,
             tokenizer_path=recipe.tokenizer_path,
             tokenizer_sha256=recipe.tokenizer_sha256,
             eos_id=recipe.eos_id,
@@ -138,6 +139,7 @@ class Stages:
             max_shard_tokens=MAX_SHARD_TOKENS,
             output_dir=str(output_dir),
             shard_stem=shard_stem(job.path),
+            job_id=job.id,
             attempt=job.attempt,
         )
 

@@ -25,7 +25,11 @@ class Threads:
         self._executor = ThreadPoolExecutor(N_DISK_THREADS, thread_name_prefix="disk")
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
-        """Return what `function` returns or raises, after it has ended, even when the caller is cancelled."""
+        """Return what `function` returns or raises, after it has ended, even when the caller is cancelled.
+
+        What it raises goes before the cancellation: the kernel tells of a failed fsync once, and who does not hear it
+        takes the next one's success for the truth.
+        """
         future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
         cancelled: asyncio.CancelledError | None = None
         while not future.done():
@@ -33,8 +37,7 @@ class Threads:
                 await asyncio.wait((future,))
             except asyncio.CancelledError as error:
                 cancelled = error
-        if cancelled is not None:
-            future.exception()  # seen, so that it is not reported as forgotten
+        if cancelled is not None and future.exception() is None:
             raise cancelled
         return future.result()
 

@@ -18,6 +18,7 @@ from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
 from asyncdl.core.retry import TREATMENTS, Treatment
 from asyncdl.disk import partial as disk
+from asyncdl.disk.digester import Digester
 from asyncdl.disk.partial import Partial
 from asyncdl.engine.attempts import Done, Unfinished
 from asyncdl.engine.incoming import HASH_STEP_BYTES, Incoming
@@ -109,17 +110,17 @@ class Transfer:
             if digest is None and not (complete and candidate == self._final):
                 continue
             found = await self._digest_of(candidate, size_bytes, digest)
-            if digest is None or found == digest.hex:
+            if digest is None or found.hexdigest() == digest.hex:
                 await self._tools.threads.call(disk.adopt, candidate, self._final)
                 return self._done(size_bytes, found, adopted=True)
         return None
 
-    async def _digest_of(self, path: Path, size_bytes: int, digest: Digest | None) -> str:
-        hasher = disk.new_hasher(digest, size_bytes)
+    async def _digest_of(self, path: Path, size_bytes: int, digest: Digest | None) -> Digester:
+        digester = Digester(digest, size_bytes)
         for at in range(0, size_bytes, HASH_STEP_BYTES):
             stop = min(at + HASH_STEP_BYTES, size_bytes)
-            await self._tools.threads.call(disk.feed_file, path, hasher, at, stop)
-        return hasher.hexdigest()
+            await self._tools.threads.call(disk.feed_file, path, digester, at, stop)
+        return digester
 
     async def _forget(self, error: TransferError) -> None:
         """The object changed: none of its bytes counts any more, nor does its validator."""
@@ -131,44 +132,49 @@ class Transfer:
         await self._tools.jobs.forget_bytes(self.job)
 
     async def _run_round(self) -> Done | Unfinished:
-        opened, had = await self._tools.threads.call(
-            disk.open_partial, self._final, self._had, take_over=self._take_over
-        )
+        held: list[Partial] = []  # a caller cancelled while it opens must close it all the same
+
+        def open_partial() -> RangeSet:
+            opened, had = disk.open_partial(self._final, self._had, take_over=self._take_over)
+            held.append(opened)
+            return had
+
+        try:
+            had = await self._tools.threads.call(open_partial)
+            return await self._fill(held[0], had)
+        finally:
+            for opened in held:
+                await self._tools.threads.call(opened.close)
+
+    async def _fill(self, opened: Partial, had: RangeSet) -> Done | Unfinished:
         self._take_over = False
         incoming = Incoming(self.job, self._tools, opened, self._pinned, had)
+        if had != self._had:
+            await self._tools.jobs.forget_bytes(self.job)  # or a kill would leave the queue believing in a hole
+        self._round = Round(self.job, self._tools, self._remote, incoming, self._wake)
+        if self._draining:
+            self._round.drain()
         try:
-            if had != self._had:
-                await self._tools.jobs.forget_bytes(self.job)  # or a kill would leave the queue believing in a hole
-            self._round = Round(self.job, self._tools, self._remote, incoming, self._wake)
-            if self._draining:
-                self._round.drain()
-            try:
-                hexdigest = await self._round.run()
-            finally:
-                self._had, self._pinned, self._round = incoming.had, incoming.pinned, None
-            if hexdigest is None:
-                return Unfinished()
-            if self.job.digest is None:
-                await incoming.sync()  # so that a kill before the settle finds by `had` that the file is whole
-            return await self._finish(opened, hexdigest)
+            digester = await self._round.run()
         finally:
-            await self._tools.threads.call(opened.close)
+            self._had, self._pinned, self._round = incoming.had, incoming.pinned, None
+        return Unfinished() if digester is None else await self._finish(opened, digester)
 
-    async def _finish(self, partial: Partial, hexdigest: str) -> Done:
+    async def _finish(self, partial: Partial, digester: Digester) -> Done:
         """Publish the file whose bytes are all there, or keep it aside if they are the wrong ones."""
         digest, size_bytes = self.job.digest, self._pinned.size_bytes
         assert size_bytes is not None
         await self._tools.jobs.check_held(self.job)
-        if digest is not None and hexdigest != digest.hex:
+        if digest is not None and digester.hexdigest() != digest.hex:
             await self._tools.jobs.forget_bytes(self.job)
             await self._tools.threads.call(partial.quarantine)
             self._tools.listen(FileQuarantined(path=self.job.path, error_class="digest_mismatch"))
-            raise TransferError("digest_mismatch", f"{self.job.path}: {digest.name} is {hexdigest}, not {digest.hex}")
+            wrong = f"{digest.name} is {digester.hexdigest()}, not {digest.hex}"
+            raise TransferError("digest_mismatch", f"{self.job.path}: {wrong}")
         await self._tools.threads.call(partial.publish, size_bytes)
-        return self._done(size_bytes, hexdigest, adopted=False)
+        return self._done(size_bytes, digester, adopted=False)
 
-    def _done(self, size_bytes: int, hexdigest: str, *, adopted: bool) -> Done:
+    def _done(self, size_bytes: int, digester: Digester, *, adopted: bool) -> Done:
         checks = ["size"] * (self.job.size_bytes is not None) + ["digest"] * (self.job.digest is not None)
-        is_sha256 = self.job.digest is None or self.job.digest.name == "sha256"
-        result: dict[str, object] = {"checks": checks, "sha256": hexdigest if is_sha256 else None, "adopted": adopted}
+        result: dict[str, object] = {"checks": checks, "sha256": digester.sha256(), "adopted": adopted}
         return Done(size_bytes, result)

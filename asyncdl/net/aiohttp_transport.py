@@ -33,6 +33,10 @@ READ_BUFFER_BYTES = 64 << 10
 """Per connection; aiohttp holds up to twice that, so 128 of them 16 MiB in all."""
 
 DNS_TTL_S = 300
+"""A run lasts hours and CDNs move their names within minutes; thousands of requests must not ask each time. Guess."""
+
+KEEPALIVE_S = 30.0
+"""An idle connection is cheaper to keep than TLS is to set up, and servers close theirs after some 60 s. Guess."""
 
 
 class PrivateAddressError(OSError):
@@ -83,7 +87,7 @@ class AiohttpTransport:
             limit=0,  # slots are the limit
             resolver=resolver,
             ttl_dns_cache=DNS_TTL_S,
-            keepalive_timeout=30,
+            keepalive_timeout=KEEPALIVE_S,
             ssl=self._tls,
         )
         return aiohttp.ClientSession(

@@ -60,11 +60,12 @@ class Client:
             return False
         host = origin_of(url).host
         if host not in self._is_public:
-            self._is_public[host] = not await _has_private_address(host)
+            self._is_public[host] = not await _is_inside(host)
         return self._is_public[host]
 
 
-async def _has_private_address(host: str) -> bool:
+async def _is_inside(host: str) -> bool:
+    """Whether all addresses of `host` are private: one private record must not buy an attacker's host a free hand."""
     literal = is_private_literal(host)
     if literal is not None:
         return literal
@@ -72,4 +73,4 @@ async def _has_private_address(host: str) -> bool:
         found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_STREAM)
     except OSError:
         return False  # a proxy may know the name; without one the request itself will say so
-    return any(is_private(str(address[0])) for *_, address in found)
+    return bool(found) and all(is_private(str(address[0])) for *_, address in found)

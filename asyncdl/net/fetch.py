@@ -27,6 +27,9 @@ BASE_DELAY_S = 0.5
 MAX_DELAY_S = 8.0
 """As huggingface_hub waits at most; a person is looking on."""
 
+MAX_PAUSE_S = 60.0
+"""A longer Retry-After is told rather than waited out: nobody watches a silent command for an hour. Guess."""
+
 
 @dataclass(frozen=True, slots=True)
 class Answer:
@@ -47,7 +50,7 @@ class Fetcher:
     async def get(self, url: str, *, limit_bytes: int = 16 << 20) -> Answer:
         """Return the final answer to a GET, 4xx included; redirects are followed by the rules of `core.hops`.
 
-        Raises RemoteError when nothing usable came after MAX_TRIES.
+        Raises RemoteError when nothing usable came after MAX_TRIES, or a host asks for a pause above MAX_PAUSE_S.
         """
         n = 0
         while True:
@@ -68,7 +71,7 @@ class Fetcher:
     async def _follow(self, url: str, limit_bytes: int) -> Answer:
         guarded = False
         for _ in range(MAX_HOPS + 1):
-            await self._client.gates.passed(origin_of(url).host)
+            await self._pass_gate(url)
             async with self._client.hop(url, guarded=guarded, now=time.time()) as response:
                 if response.status not in REDIRECTS or "location" not in response.headers:
                     body = await response.read(limit_bytes)
@@ -77,6 +80,16 @@ class Fetcher:
             guarded = guarded or await self._client.must_guard(url)
             url = next_url(url, location)
         raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects")
+
+    async def _pass_gate(self, url: str) -> None:
+        """Wait while the host's gate is closed. Raises RemoteError where that is longer than MAX_PAUSE_S."""
+        host = origin_of(url).host
+        if (wait_s := self._client.gates.wait_s(host)) > MAX_PAUSE_S:
+            raise RemoteError(
+                f"{host} asked for a pause of {wait_s:.0f} s",
+                hint=f"try again after that; {TREATMENTS['rate_limited'].hint}; the queue was not changed",
+            )
+        await self._client.gates.passed(host)
 
 
 def _gave_up(url: str, error: TransferError, n_tries: int) -> RemoteError:

@@ -90,14 +90,13 @@ class RemoteObject:
             response = await hop.enter_async_context(
                 self._client.hop(location.url, guarded=location.guarded, now=time.time(), asked=asked)
             )
-            signed = is_signed(location.url)
             try:
                 answer = judge(
                     response.status,
                     response.headers,
                     asked=asked,
                     pinned=pinned,
-                    signed=signed,
+                    signed=self._may_expire(location),
                     now=time.time(),
                 )
             except TransferError as error:
@@ -110,6 +109,14 @@ class RemoteObject:
             await stack.enter_async_context(hop.pop_all())
             return answer, response
         raise AssertionError("unreachable")
+
+    def _may_expire(self, location: _Location) -> bool:
+        """Whether `location` holds a permission of its own. Names of signatures differ from one CDN to the next
+        (token, hdnea, sig); what they share is that a redirect to another origin handed them out.
+        """
+        if is_signed(location.url):
+            return True
+        return location.hops > 0 and origin_of(location.url) != origin_of(self._url)
 
     async def _move(self, location: _Location, answer: Redirect) -> None:
         if location.hops + 1 > MAX_HOPS:

@@ -10,9 +10,9 @@ import os
 from collections.abc import Iterable
 from pathlib import Path
 
+from asyncdl.core.near import near
 from asyncdl.errors import ConfigError
 from asyncdl.sources.entries import Entry, read_entry
-from asyncdl.sources.near import near
 
 PACKAGED = Path(__file__).with_name("catalog")
 

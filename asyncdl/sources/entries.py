@@ -13,9 +13,9 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from asyncdl.core.names import display
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import ConfigError, UsageError
 from asyncdl.sources.layout import FACETS, PLACE, Facet, Rule
-from asyncdl.sources.near import did_you_mean, near
 
 T = TypeVar("T")
 

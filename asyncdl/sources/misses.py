@@ -7,10 +7,10 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asyncdl.core.names import display
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import UsageError
 from asyncdl.sources.hub import Repo
 from asyncdl.sources.layout import FACET_WORDS, Facet
-from asyncdl.sources.near import did_you_mean, near
 from asyncdl.sources.plan import described
 from asyncdl.sources.sieve import Sieve
 

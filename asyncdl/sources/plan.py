@@ -10,10 +10,10 @@ from dataclasses import dataclass
 from functools import partial
 
 from asyncdl.core.names import display, folder_of
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import UsageError
 from asyncdl.sources.hub import NoFolderError, Repo
 from asyncdl.sources.layout import FACET_WORDS, Facet, Rule, facets_of, fixed_folder, folders_for, outermost
-from asyncdl.sources.near import did_you_mean, near
 from asyncdl.sources.sieve import Facets, Sieve
 from asyncdl.sources.viewer import config_names
 

@@ -12,9 +12,9 @@ from typing import Literal
 import orjson
 
 from asyncdl.core.names import display, redact_url
+from asyncdl.core.near import did_you_mean
 from asyncdl.errors import AsyncdlError, ConfigError, RemoteError, UsageError
 from asyncdl.net.fetch import Answer
-from asyncdl.sources.near import did_you_mean
 
 Kind = Literal["datasets", "models"]
 

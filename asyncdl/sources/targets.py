@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from urllib.parse import unquote, urlsplit
 
 from asyncdl.core.names import display, redact_url
+from asyncdl.core.near import did_you_mean
 from asyncdl.errors import UsageError
 from asyncdl.sources.catalog import Catalog
 from asyncdl.sources.entries import REPO_ID, Entry
-from asyncdl.sources.near import did_you_mean
 
 _HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
 _SPECIAL_REF = re.compile(r"(refs/(?:convert|pr)/[^/]+)(?:/(.*))?", re.DOTALL)

@@ -13,11 +13,11 @@ import aiofiles.os
 
 from asyncdl.core.model import Digest
 from asyncdl.core.names import SafePath, display, folder_name, quote_path
+from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import ConfigError, RemoteError, UsageError
 from asyncdl.net.fetch import Fetcher
 from asyncdl.sources.entries import REPO_ID
 from asyncdl.sources.hub import Listed, Repo, ask, pin
-from asyncdl.sources.near import did_you_mean, near
 from asyncdl.sources.refusals import Asked, refusal
 
 KNOWN_TOKENIZERS = {

@@ -17,6 +17,9 @@ from asyncdl.sources.paths import exact_path
 def resolve_url(url: str) -> Resolved:
     """Return the one file at `url`. origin + "/" + the quoted path is that URL again.
 
+    One name is one origin: `host`, `host:8080`, `http://host`; their common folder is raw/<host>, where the origin that
+    was enqueued last has the file.
+
     Raises UsageError for a URL that the queue may not hold, UnsafeNameError for a path that cannot be a file name.
     """
     parts = urlsplit(url)
@@ -29,11 +32,13 @@ def resolve_url(url: str) -> Resolved:
         raise UsageError("the URL has no host")
     netloc = f"[{host}]" if ":" in host else host
     default = {"http": 80, "https": 443}[parts.scheme]
+    if port not in (None, default):
+        netloc = f"{netloc}:{port}"
     return Resolved(
-        name=host,
+        name=netloc if parts.scheme == "https" else f"http://{netloc}",
         revision="",
         source="url",
-        origin=f"{parts.scheme}://{netloc}" + ("" if port in (None, default) else f":{port}"),
+        origin=f"{parts.scheme}://{netloc}",
         local_root=safe_path(f"raw/{folder_name(host)}"),
         text_field="",
         artifacts=_one(Artifact(_path(url, parts), None, None)),

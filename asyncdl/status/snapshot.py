@@ -20,7 +20,7 @@ SCHEMA_VERSION = 1
 """Keys of the JSON may be added within a version, never renamed."""
 
 DEAD_AFTER_S = 45.0
-"""Three beats of an engine (it beats every 15 s): what was silent longer is hung, suspended or gone."""
+"""An engine beats every second; one that was silent for this long is hung, suspended or gone. Guess."""
 
 UNFINISHED = (State.RUNNING, State.AVAILABLE)
 

@@ -6,6 +6,7 @@ then a failing listing, a full disk or a Ctrl-C leaves the queue as it was: not 
 
 from __future__ import annotations
 
+import unicodedata
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
@@ -33,11 +34,15 @@ class Enqueued:
 class Enqueue:
     """One enqueue. Call `stage` for every batch, then `finish` once. Owns the temp tables of its writer."""
 
-    def __init__(self, writer: Writer, template: Dataset, *, now: float) -> None:
-        """template: the dataset with its subset left ''; each staged artifact names its own."""
+    def __init__(self, writer: Writer, template: Dataset, *, now: float, case_sensitive: bool = True) -> None:
+        """template: the dataset with its subset left ''; each staged artifact names its own.
+
+        case_sensitive: of the data dir's file system. Where it is not, names that differ only by case are one file.
+        """
         self._writer = writer
         self._template = template
         self._now = now
+        self._case_sensitive = case_sensitive
         self._q = sql.queries()
         self._subsets: dict[str, int] = {}
         self._begun = False
@@ -45,7 +50,7 @@ class Enqueue:
     async def stage(self, batch: Sequence[tuple[str, Artifact, bool]]) -> None:
         """Stage (subset, artifact, is_missing) triples. is_missing: there is no finished file on disk.
 
-        Raises UnsafeNameError when two artifacts have one name; this enqueue is over then.
+        Raises UnsafeNameError when two artifacts have one name or would be one file; this enqueue is over then.
         """
         rows = [self._row(subset, artifact, missing=missing) for subset, artifact, missing in batch]
         await self._writer.write(lambda connection: self._stage(connection, rows))
@@ -58,6 +63,8 @@ class Enqueue:
 
     def _stage(self, connection: apsw.Connection, rows: list[Staged]) -> None:
         self._begin(connection)
+        if not self._case_sensitive:
+            self._refuse_twins(connection, rows)
         path = ""
 
         def one_by_one() -> Iterator[Staged]:  # executemany takes a row, runs it, then takes the next
@@ -74,6 +81,18 @@ class Enqueue:
             raise UnsafeNameError(
                 f"the source lists {path} twice", hint="two names differ only in how their accents are written"
             ) from None
+
+    def _refuse_twins(self, connection: apsw.Connection, rows: list[Staged]) -> None:
+        for path, *_ in rows:
+            folded = unicodedata.normalize("NFC", path.casefold())
+            twin = sql.rows(connection, self._q["fold_twin"], {"folded": folded})
+            if twin and twin[0][0] != path:
+                raise UnsafeNameError(
+                    f"{twin[0][0]} and {path} differ only by case and would be one file in the data dir",
+                    hint="leave one out with --exclude, or choose a --data-dir whose file system tells them apart",
+                )
+            if not twin:
+                connection.execute(self._q["stage_fold"], (folded, path))
 
     def _begin(self, connection: apsw.Connection) -> None:
         """Make the temp tables, or take over those of an enqueue that was given up."""
@@ -101,6 +120,7 @@ class Enqueue:
         return await self._writer.write(change)
 
     def _later_stages(self, connection: apsw.Connection, bindings: dict[str, object], recipe: Recipe | None) -> int:
+        connection.execute(self._q["inherit_take_over"])
         connection.execute(self._q["supersede"], bindings)
         connection.execute(self._q["revive_stages"], bindings)
         n = connection.changes()

@@ -17,12 +17,20 @@ from asyncdl.core.model import Digest, Job, Kind, NewJob
 from asyncdl.core.names import SafePath
 from asyncdl.core.retry import MAX_CRASHES
 from asyncdl.errors import LeaseLostError
-from asyncdl.store import place, sql
+from asyncdl.store import place, presence, sql
 from asyncdl.store.writer import Writer
 
 PRIORITIES = range(10)
 
 RESCUE_BATCH = 1000
+
+Unsettled = Literal["orphaned", "rescued", "released"]
+TAKEN_BACK: dict[Unsettled, dict[str, str | None]] = {
+    "orphaned": {"error_class": "engine_died", "why": "ended"},
+    "rescued": {"error_class": "lease_expired", "why": "did not renew its lease"},
+    "released": {"error_class": None, "why": None},
+}
+"""How a job leaves an engine that did not settle it; why: what the engine did."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,40 +154,52 @@ class Jobs:
     async def rescue(self, *, now: float, grace_s: float) -> int:
         """Take back leases that nobody renews; return how many.
 
-        An engine whose process has ended on this machine is known dead: its jobs are free at once, and none is
-        charged, for a SIGKILL says nothing about the file. A lease that ran out is charged as a crash, the third
-        one discards, and the partial is marked: its last holder may wake up and write.
+        An engine that lets go of its presence, or whose process has ended, is known dead: its jobs are free at once,
+        and none is charged, for a SIGKILL says nothing about the file. A lease that ran out is charged as a crash, the
+        third one discards, and the partial is marked: its last holder may wake up and write.
         One's own leases are left alone: an engine that slept renews them, or finds out that it cannot.
         """
 
-        def change(connection: apsw.Connection) -> int:
-            n = 0
+        def change(connection: apsw.Connection) -> tuple[int, list[str]]:
+            n, gone = 0, []
             for owner, known in sql.rows(connection, self._q["engines_open"], {"owner": self.owner}):
-                if not place.is_gone(known):
+                if not self._is_gone(owner, known):
                     continue
-                held = sql.rows(connection, self._q["held_by"], {"owner": owner, "n": -1})
-                for row in held:
-                    self._rescue_one(connection, row, now=now, orphaned=True)
-                n += len(held)
-                connection.execute(self._q["engine_end"], {"owner": owner, "now": now})
+                gone.append(owner)
+                n += self._end(connection, owner, "orphaned", now=now)
             bindings = {"owner": self.owner, "now": now - grace_s, "n": RESCUE_BATCH}
             expired = sql.rows(connection, self._q["expired"], bindings)
             for row in expired:
-                self._rescue_one(connection, row, now=now, orphaned=False)
-            return n + len(expired)
+                self._take_back(connection, row, "rescued", now=now)
+            return n + len(expired), gone
 
-        return await self._writer.write(change)
+        n, gone = await self._writer.write(change)
+        for owner in gone:  # only now, for until then the file is the proof
+            presence.remove(self._writer.path, owner)
+        return n
 
-    def _rescue_one(
-        self, connection: apsw.Connection, row: tuple[int, str, int, int, float], *, now: float, orphaned: bool
+    def _is_gone(self, owner: str, identity: str) -> bool:
+        ended = presence.has_ended(self._writer.path, owner)
+        return place.is_gone(identity) if ended is None else ended
+
+    def _end(self, connection: apsw.Connection, owner: str, outcome: Unsettled, *, now: float) -> int:
+        """Free all that an engine holds and mark it as ended; return how many jobs that were."""
+        held = sql.rows(connection, self._q["held_by"], {"owner": owner, "n": -1})
+        for row in held:
+            self._take_back(connection, row, outcome, now=now)
+        connection.execute(self._q["engine_end"], {"owner": owner, "now": now})
+        return len(held)
+
+    def _take_back(
+        self, connection: apsw.Connection, row: tuple[int, str, int, int, float], outcome: Unsettled, *, now: float
     ) -> None:
         id_, owner, attempt, crashes, started_at = row
-        crashes += not orphaned
+        crashes += outcome == "rescued"
+        error_class, why = TAKEN_BACK[outcome]["error_class"], TAKEN_BACK[outcome]["why"]
         bindings = {
             "id": id_, "owner": owner, "attempt": attempt, "crashes": crashes, "started_at": started_at, "now": now,
-            "take_over": not orphaned, "outcome": "orphaned" if orphaned else "rescued",
-            "error_class": "engine_died" if orphaned else "lease_expired",
-            "error_text": f"the engine {owner} ended" if orphaned else f"the engine {owner} did not renew its lease",
+            "take_over": outcome == "rescued", "outcome": outcome, "error_class": error_class,
+            "error_text": why and f"the engine {owner} {why}",
         }  # fmt: skip
         connection.execute(self._q["rescue_last" if crashes >= MAX_CRASHES else "rescue"], bindings)
         connection.execute(self._q["log_attempt"], bindings)
@@ -203,8 +223,8 @@ class Jobs:
         await self._writer.write(lambda connection: _run(connection, self._q["engine_beat"], bindings))
 
     async def end_engine(self, *, now: float) -> None:
-        bindings = {"owner": self.owner, "now": now}
-        await self._writer.write(lambda connection: _run(connection, self._q["engine_end"], bindings))
+        """Mark this engine as ended and release what it still holds, such as a claim whose caller was cancelled."""
+        await self._writer.write(lambda connection: self._end(connection, self.owner, "released", now=now))
 
     async def change_state(self, verb: Literal["cancel", "revive"], ids: Iterable[int], *, now: float) -> int:
         """Cancel what is not finished, or revive what was discarded or cancelled; return how many changed.

@@ -46,8 +46,10 @@ WRITER_PRAGMAS = (
 def open_writer(path: Path, *, version: int = VERSION, steps: Mapping[int, Step] = STEPS) -> apsw.Connection:
     """Open `path` for writing, made or migrated as needed. The caller closes it.
 
+    Blocks, for a minute if need be: a loop calls it in a thread.
+
     Raises SchemaTooNewError; ConfigError for a foreign file, an unwritable place or a network file system;
-    NoRoomError, StoreError for a disk that is full or broken.
+    NoRoomError, StoreError for a disk that is full or broken, or a lock that nobody gives up.
     """
     place.refuse_network(path)
     try:

@@ -90,12 +90,12 @@ SELECT id, owner, attempt, crashes, started_at FROM job WHERE state = 'running' 
 
 -- name: rescue
 UPDATE job SET state = 'available', owner = NULL, lease_until = NULL, run_at = :now, crashes = :crashes,
-  take_over = :take_over
+  take_over = max(take_over, :take_over)
  WHERE id = :id AND attempt = :attempt AND state = 'running';
 
 -- name: rescue_last
 UPDATE job SET state = 'discarded', owner = NULL, lease_until = NULL, ended_at = :now, crashes = :crashes,
-  take_over = :take_over, error_class = :error_class, error_text = :error_text
+  take_over = max(take_over, :take_over), error_class = :error_class, error_text = :error_text
  WHERE id = :id AND attempt = :attempt AND state = 'running';
 
 -- name: put_dataset
@@ -117,12 +117,21 @@ CREATE TEMP TABLE IF NOT EXISTS staged (
 ) STRICT, WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS staged_subset (subset INTEGER PRIMARY KEY, dataset_id INTEGER NOT NULL) STRICT;
 
+CREATE TEMP TABLE IF NOT EXISTS staged_fold (folded TEXT PRIMARY KEY, path TEXT NOT NULL) STRICT, WITHOUT ROWID;
+
 -- name: clear_staged
 DELETE FROM temp.staged;
+DELETE FROM temp.staged_fold;
 DELETE FROM temp.staged_subset;
 
 -- name: stage
 INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?);
+
+-- name: stage_fold
+INSERT INTO temp.staged_fold VALUES (?, ?);
+
+-- name: fold_twin
+SELECT path FROM temp.staged_fold WHERE folded = :folded;
 
 -- name: stage_subset
 INSERT INTO temp.staged_subset VALUES (:subset, :dataset_id);
@@ -132,28 +141,44 @@ SELECT count(*) FROM temp.staged;
 
 -- name: enqueue_staged
 -- :missing rows have no finished file on disk, so even a completed download is revived. What a discarded one
--- had of its bytes it keeps. CROSS JOIN: in the order of the paths, so that B-trees grow at their ends.
-INSERT INTO job (dataset_id, kind, path, size_bytes, digest, priority, run_at, created_at)
-SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, :priority, :now, :now
+-- had of its bytes it keeps. A finished file waits to be adopted: its bytes are done, so that no room is asked for
+-- them. CROSS JOIN: in the order of the paths, so that B-trees grow at their ends.
+INSERT INTO job (dataset_id, kind, path, size_bytes, digest, priority, run_at, created_at, done_bytes)
+SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, :priority, :now, :now,
+       CASE WHEN s.missing THEN 0 ELSE coalesce(s.size_bytes, 0) END
   FROM temp.staged s CROSS JOIN temp.staged_subset u ON u.subset = s.subset WHERE true ORDER BY s.path
 ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest,
-       done_bytes = CASE state WHEN 'completed' THEN 0 ELSE done_bytes END,
+       done_bytes = CASE WHEN excluded.done_bytes > 0 THEN excluded.done_bytes WHEN had = '' THEN 0 ELSE done_bytes END,
        validator = CASE state WHEN 'completed' THEN NULL ELSE validator END,
        result = NULL, error_class = NULL, error_text = NULL
  WHERE state IN ('discarded', 'cancelled')
     OR (state = 'completed' AND (SELECT missing FROM temp.staged s WHERE s.path = job.path));
 
--- name: supersede
--- A newer revision of the same files: older downloads that nobody works on are cancelled, discarded ones too, for
--- nobody waits for them any more. The order of the joins makes it free where there is no older revision.
-UPDATE job SET state = 'cancelled', ended_at = :now
+-- name: inherit_take_over
+-- The download that takes the place of one that runs finds its partial open, as after a lease that ran out.
+UPDATE job SET take_over = 1
  WHERE id IN (SELECT j.id
                 FROM temp.staged_subset u CROSS JOIN dataset new ON new.id = u.dataset_id
-                CROSS JOIN dataset old ON old.name = new.name AND old.subset = new.subset AND old.source = new.source
-                       AND old.revision <> new.revision
-                CROSS JOIN job j ON j.dataset_id = old.id AND j.kind = 'download' AND j.state IN ('available', 'discarded')
+                CROSS JOIN dataset old ON old.local_root = new.local_root AND old.subset = new.subset AND old.id <> new.id
+                CROSS JOIN job o ON o.dataset_id = old.id AND o.kind = 'download'
+                       AND (o.state = 'running' OR (o.take_over AND o.state IN ('available', 'discarded')))
+                CROSS JOIN temp.staged s ON s.path = o.path AND s.subset = u.subset
+                CROSS JOIN job j ON j.dataset_id = new.id AND j.kind = 'download' AND j.path = o.path
+                       AND j.recipe_id = 0 AND j.state = 'available');
+
+-- name: supersede
+-- Another revision of the same files was enqueued: whatever is unfinished of the others is cancelled, running jobs
+-- too, for one local path has one owner; the fence stops the old one. What they had is of another content. The
+-- order of the joins makes it free where there is no other revision.
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now,
+  take_over = max(take_over, state = 'running'), had = '', validator = NULL, done_bytes = 0
+ WHERE id IN (SELECT j.id
+                FROM temp.staged_subset u CROSS JOIN dataset new ON new.id = u.dataset_id
+                CROSS JOIN dataset old ON old.local_root = new.local_root AND old.subset = new.subset AND old.id <> new.id
+                CROSS JOIN job j ON j.dataset_id = old.id AND j.kind IN ('download', 'verify', 'tokenize')
+                       AND j.state IN ('available', 'running', 'discarded')
                 CROSS JOIN temp.staged s ON s.path = j.path AND s.subset = u.subset);
 
 -- name: revive_stages
@@ -174,8 +199,8 @@ INSERT INTO dataset_recipe SELECT dataset_id, :recipe_id FROM temp.staged_subset
 -- A recipe tied to files that are verified already: their next stage begins now.
 INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
 SELECT v.dataset_id, 'tokenize', v.path, :recipe_id, v.size_bytes, v.digest, :priority, :now, :now
-  FROM temp.staged_subset u CROSS JOIN job v ON v.dataset_id = u.dataset_id AND v.kind = 'verify'
-         AND v.state = 'completed'
+  FROM temp.staged_subset u
+  CROSS JOIN job v ON v.dataset_id = u.dataset_id AND v.kind = 'verify' AND v.state = 'completed'
   CROSS JOIN temp.staged s ON s.path = v.path AND NOT s.missing
  WHERE true
 ON CONFLICT DO NOTHING;

@@ -34,8 +34,6 @@ class DatasetRow(NamedTuple):
     n_files_done: int
     size_bytes: int
     done_bytes: int
-    n_running: int
-    n_discarded: int
 
 
 class ErrorRow(NamedTuple):
@@ -167,21 +165,11 @@ class Reader:
         pairs = orjson.dumps(list(files)).decode()
         return int(self._all("n_known", name=dataset, revision=revision, pairs=pairs)[0][0])
 
-    def n_unfinished(self) -> int:
-        """How many jobs are available or running."""
-        return int(self._all("unfinished")[0][0])
-
-    def next_run_at(self, kind: Kind) -> float | None:
-        """When the next available job of `kind` is due (UTC seconds), None if there is none."""
-        rows = [self._all("next_run_at", kind=kind, priority=priority)[0][0] for priority in range(10)]
-        due = [float(at) for at in rows if at is not None]
-        return min(due, default=None)
-
-    def discarded_classes(self) -> dict[str, int]:
-        return dict(self._all("discarded_classes"))
-
     def bytes_to_fetch(self) -> tuple[int, int]:
-        """Return (bytes, files) that unfinished downloads still need; unknown sizes count as none."""
+        """Return (bytes, files) that unfinished downloads still need; unknown sizes count as none.
+
+        Files that wait to be adopted need no bytes, but are among the files.
+        """
         return self._all("bytes_to_fetch")[0]
 
     def files(self) -> Iterator[FileRow]:
@@ -211,10 +199,6 @@ class Reader:
             yield
         finally:
             self._connection.execute("ROLLBACK")
-
-    def data_version(self) -> int:
-        """A number that changes when another connection has committed."""
-        return int(self._all("data_version")[0][0])
 
 
 def _recipe(row: tuple[Any, ...]) -> Recipe:

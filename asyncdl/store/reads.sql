@@ -12,9 +12,7 @@ SELECT coalesce(sum(size_bytes), 0), coalesce(sum(done_bytes), 0), coalesce(sum(
 -- name: datasets
 SELECT d.name, d.subset, d.revision,
        sum(c.n), sum(CASE WHEN c.state = 'completed' THEN c.n ELSE 0 END),
-       sum(c.size_bytes), sum(c.done_bytes),
-       sum(CASE WHEN c.state = 'running' THEN c.n ELSE 0 END),
-       sum(CASE WHEN c.state = 'discarded' THEN c.n ELSE 0 END)
+       sum(c.size_bytes), sum(c.done_bytes)
   FROM counter c JOIN dataset d ON d.id = c.dataset_id
  WHERE c.kind = 'download' AND c.state <> 'cancelled' AND c.n > 0
  GROUP BY d.id ORDER BY d.name, d.subset, d.id;
@@ -45,17 +43,6 @@ SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_le
 
 -- name: recipe_by_id
 SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe WHERE id = :id;
-
--- name: unfinished
-SELECT coalesce(sum(n), 0) FROM counter WHERE state IN ('available', 'running');
-
--- name: next_run_at
--- When the next waiting job of a kind may be claimed: one look at the claim's index for each priority.
-SELECT min(run_at) FROM job WHERE state = 'available' AND kind = :kind AND priority = :priority;
-
--- name: discarded_classes
-SELECT error_class, count(*) FROM job INDEXED BY job_error
- WHERE error_class IS NOT NULL AND state = 'discarded' GROUP BY error_class;
 
 -- name: bytes_to_fetch
 -- What the disk must still take, for the check before a run.
@@ -100,9 +87,6 @@ SELECT d.name, d.revision, d.subset, j.path, j.digest, j.result, p.result
             AND later.path = j.path AND later.recipe_id = :recipe_id AND later.state = 'completed'
           WHERE (later.ended_at, later.id) > (j.ended_at, j.id))
  ORDER BY j.path;
-
--- name: data_version
-PRAGMA data_version;
 
 -- name: n_known
 -- How many of :pairs, JSON of [subset, path], are downloads of one dataset and revision.

@@ -15,6 +15,9 @@ CREATE TABLE dataset (
   UNIQUE (name, revision, subset)
 ) STRICT;
 
+-- Finds the revisions that share one place on disk; an enqueue asks once for each subset.
+CREATE INDEX dataset_place ON dataset (local_root, subset);
+
 -- How documents become shards; a dataset is tokenized once for each recipe tied to it.
 CREATE TABLE recipe (
   id                INTEGER PRIMARY KEY,

@@ -12,6 +12,7 @@ import contextlib
 import errno
 import queue
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import Future
 from pathlib import Path
@@ -29,6 +30,12 @@ learns it returns and keeps nowhere else."""
 
 Answer = tuple[object, BaseException | None]
 Entry = tuple[Change[object], "Future[object] | asyncio.Future[object]"]
+
+BUSY_GIVE_UP_S = 60.0
+"""How long another program (an SQLite shell, a backup) may keep the queue to itself before that is an error. Guess."""
+
+BUSY_PAUSE_S = 0.05
+"""Between tries, for SQLite may refuse at once. Guess."""
 
 MAX_BATCH = 1024
 """Changes in one transaction at most, so that other engines on this file get their turn. Guess."""
@@ -49,7 +56,7 @@ class Writer:
     def __init__(self, connection: apsw.Connection, path: Path) -> None:
         """Raises ConfigError if the sidecar cannot be made."""
         self._connection = connection
-        self._path = path
+        self.path = path
         self._place = _place(path)
         self._sidecar = Sidecar(path)
         self._waiting: queue.SimpleQueue[Entry | None] = queue.SimpleQueue()
@@ -76,7 +83,7 @@ class Writer:
         self._waiting.put(entry)
 
     def close(self) -> None:
-        """Finish what waits, copy the WAL into the file and close the connection."""
+        """Finish what waits, copy the WAL into the file and close the connection. Blocks; a loop uses a thread."""
         if self._closed:
             return
         self._closed = True
@@ -110,9 +117,7 @@ class Writer:
         """Return an answer for each change; those without an exception are durable."""
         if self._failure is None:
             try:
-                with self._sidecar:
-                    self._check_place()
-                    return self._transact(changes)
+                return self._patiently(changes)
             except Exception as error:  # noqa: BLE001 - given to the callers, never dropped
                 told = self._translated(error)
                 if isinstance(told, StoreError) and not isinstance(error, apsw.BusyError):
@@ -120,11 +125,24 @@ class Writer:
                 return [(None, told)] * len(changes)
         return [(None, self._failure)] * len(changes)
 
+    def _patiently(self, changes: list[Change[object]]) -> list[Answer]:
+        """Try until BUSY_GIVE_UP_S are over; the lock is let go of between."""
+        give_up_at = time.monotonic() + BUSY_GIVE_UP_S
+        while True:
+            try:
+                with self._sidecar:
+                    self._check_place()
+                    return self._transact(changes)
+            except apsw.BusyError:
+                if time.monotonic() >= give_up_at:
+                    raise
+            time.sleep(BUSY_PAUSE_S)
+
     def _check_place(self) -> None:
         """What is written to a file without a name, or without its WAL, is lost with the process."""
-        if _place(self._path) != self._place:
+        if _place(self.path) != self._place:
             raise StoreError(
-                f"the queue {self._path} was deleted or replaced while it was in use",
+                f"the queue {self.path} was deleted or replaced while it was in use",
                 hint="restore it, or run asyncdl enqueue again; files already on disk are kept",
             )
 
@@ -160,23 +178,27 @@ class Writer:
             return error
         if isinstance(error, apsw.BusyError):
             return StoreError(
-                f"another program has held the queue {self._path} for too long",
+                f"another program has held the queue {self.path} for too long",
                 hint="end what has it open (an SQLite shell?); no asyncdl holds it that long",
             )
         no_room = isinstance(error, apsw.IOError) and self._connection.system_errno in (errno.ENOSPC, errno.EDQUOT)
         if no_room or isinstance(error, apsw.FullError):
             return NoRoomError(
-                f"the disk of the queue {self._path} is full", hint="make room; nothing answered was lost"
+                f"the disk of the queue {self.path} is full", hint="make room; nothing answered was lost"
             )
         reason = f"{type(error).__name__}: {error}"
         return StoreError(
-            f"the queue {self._path} cannot be written ({reason})",
+            f"the queue {self.path} cannot be written ({reason})",
             hint="check the disk, then run again; nothing answered was lost",
         )
 
     def _finish(self) -> None:
         """Close. No PRAGMA optimize: statistics of a small queue make bad plans for the large one it becomes."""
-        with self._sidecar:
+        try:
+            with self._sidecar:
+                self._connection.close(force=True)
+        except StoreError:  # whoever holds the lock copies the WAL, or the next engine
+            self._connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)
             self._connection.close(force=True)
 
 

@@ -11,7 +11,7 @@ from asyncdl.demo.hub import DemoHub
 from asyncdl.demo.repos import Repo
 
 VERBS = ("enqueue", "run", "status", "demo")
-HEAVY = ("aiohttp", "aiobotocore", "uvloop", "rich", "pyarrow", "numpy", "tokenizers", "pebble", "asyncio")
+HEAVY = ("aiohttp", "uvloop", "rich", "pyarrow", "numpy", "tokenizers", "pebble", "asyncio")
 
 
 @pytest.mark.parametrize("args", [(), ("enqueue",), ("run",), ("status",), ("demo",)])

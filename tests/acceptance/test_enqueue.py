@@ -167,6 +167,33 @@ async def test_a_tokenizer_that_cannot_be_used_is_refused_before_anything_is_lis
     assert not any("/tree/" in request.url and "fineweb" in request.url for request in hub.requests)
 
 
+@pytest.mark.parametrize("dry", [(), ("--dry-run",)])
+@pytest.mark.parametrize(
+    ("target", "said"),
+    [
+        (("org/unknown",), "docs/CATALOG.md"),
+        (("fineweb-2", "--include", "*.md"), "none of the chosen files is Parquet"),
+    ],
+)
+async def test_a_tokenizer_with_nothing_to_tokenize_is_refused_and_nothing_is_queued(shell, dry, target, said):
+    unknown = Repo("org/unknown", {"a.parquet": b"x"})
+    async with DemoHub([*demo_repos(), unknown]) as hub:
+        tokenizer = ("--tokenizer", corpus_dir() / "tokenizer")
+        result = await shell("enqueue", *target, *tokenizer, *dry, HF_ENDPOINT=hub.endpoint)
+    assert (result.code, result.out) == (2, "")
+    assert said in result.err
+    assert not (shell.folder / "queue.sqlite").exists() or jobs(shell) == []
+
+
+async def test_files_that_will_not_be_tokenized_are_told(shell, hub):
+    some = ("enqueue", "fineweb-2", "--include", "*.md", "--include", "data/swe_Latn/test/*")
+    with_tokenizer = (*some, "--tokenizer", corpus_dir() / "tokenizer")
+    assert (await shell(*some, "--json")).json()["not_tokenized"] == 0
+    got = (await shell(*with_tokenizer, "--dry-run", "--json")).json()
+    assert 0 < got["not_tokenized"] < got["files"]
+    assert f"not tokenized     {got['not_tokenized']} file" in (await shell(*with_tokenizer)).out
+
+
 async def test_a_tokenizer_makes_a_recipe_named_after_it_and_another_of_that_name_is_told_apart(shell, hub):
     ours = corpus_dir() / "tokenizer"
     text = (ours / "tokenizer.json").read_text()

@@ -207,6 +207,17 @@ async def test_however_a_run_ends_the_next_one_goes_on_from_there(shell, signals
     assert sent_bytes <= BIG_BYTES + lost_bytes
 
 
+async def test_a_signal_drains_a_run_whose_stderr_nobody_reads(shell):
+    async with DemoHub([Repo("org/big", BIG)], faults=[SLOW]) as hub:
+        process = await start_slowly(shell, hub)
+        process.stderr._transport.close()
+        process.send_signal(signal.SIGTERM)
+        stopping = await next_event(process, {"event": "stopping"})
+        out, _ = await process.communicate()
+    assert stopping["how"] == "drain"
+    assert (process.returncode, orjson.loads(out.splitlines()[-1])["exit_code"]) == (7, 7)
+
+
 async def test_a_forever_run_waits_for_new_jobs_and_no_child_inherits_the_token(shell):
     token = "hf_" + "t" * 34
     async with DemoHub(token=token) as hub:

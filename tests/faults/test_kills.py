@@ -73,7 +73,7 @@ class Episode:
     def config(self):
         return {"queue": str(self.bench.queue), "data_dir": str(self.bench.data_dir), "workers": WORKERS}
 
-    async def killed_after(self, wait_s, *, group=True):
+    async def killed_after(self, wait_s):
         """Run an engine; kill it so long after it began to work. Return whether it ended by itself before that."""
         async with engine_process(self.config()) as engine:
             await engine.wait_for("Begun")
@@ -82,7 +82,7 @@ class Episode:
                     await asyncio.shield(engine.process.wait())
             except TimeoutError:
                 self.n_kills += 1
-                await kill(engine, group=group)
+                await engine.kill()
         self.audit(engine)
         return bool(engine.of("Ended", reason="empty"))
 
@@ -116,10 +116,8 @@ class Episode:
         return sent - sum(size_bytes for size_bytes, _ in self.facts.values())
 
 
-async def kill(engine: EngineProcess, *, group: bool):
-    if group:
-        await engine.kill()
-        return
+async def kill_alone(engine: EngineProcess):
+    """SIGKILL to the engine only; return when its children are gone, too."""
     lists = Path(f"/proc/{engine.process.pid}/task").glob("*/children")
     children = [pid for one in lists for pid in one.read_text().split()]
     assert children, "the pool had not begun: nothing is tested"
@@ -139,7 +137,7 @@ def shards_of(bench):
     return shards
 
 
-async def kills(tmp_path, size, n_kills, *, moments, bytes_per_s, group=True):
+async def kills(tmp_path, size, n_kills, *, moments, bytes_per_s):
     """Episodes until so many kills have happened. moments: between which a kill comes, in seconds."""
     rng = random.Random(SEED)
     source = tmp_path / "source"
@@ -160,7 +158,7 @@ async def kills(tmp_path, size, n_kills, *, moments, bytes_per_s, group=True):
             await episode.enqueue()
             ended = False
             while not ended and n_done + episode.n_kills < n_kills:
-                ended = await episode.killed_after(rng.uniform(*moments), group=group)
+                ended = await episode.killed_after(rng.uniform(*moments))
             if not ended:
                 assert await episode.killed_after(120), "an engine that nobody kills ends by itself"
             episode.assert_whole(expected)
@@ -181,8 +179,21 @@ async def test_some_kills(tmp_path):
 
 
 async def test_children_end_with_an_engine_that_is_killed_alone(tmp_path):
-    size = QUICK | {"n_big": 0, "n_small": 0}
-    await kills(tmp_path, size, 2, moments=(0.6, 1.0), bytes_per_s=3 * MIB, group=False)
+    source = tmp_path / "source"
+    write_files(source, data(SEED, **QUICK | {"n_big": 0, "n_small": 0}))
+    facts = facts_under(source)
+    async with hub_process({REPO: source}) as hub:
+        whole, killed = (Episode(tmp_path / name, source, facts, hub) for name in ("whole", "killed"))
+        await whole.enqueue()
+        assert await whole.killed_after(120)
+        await killed.enqueue()
+        for kind in ("verify", "tokenize"):
+            async with engine_process(killed.config()) as engine:
+                await engine.wait_for("JobEnded", kind=kind)
+                await kill_alone(engine)
+            killed.audit(engine)
+        assert await killed.killed_after(120)
+        killed.assert_whole(shards_of(whole.bench))
 
 
 @pytest.mark.slow

@@ -140,7 +140,7 @@ def test_a_kill_between_the_partial_and_its_rename_leaves_no_shard_and_the_next_
     with python(script, pickle.dumps(task).hex()) as process:
         assert process.wait() == -signal.SIGKILL
     output = Path(task.output_dir)
-    assert list(contents(output)) == ["shard_a-0000.parquet.partial.1"]
+    assert list(contents(output)) == ["shard_a-0000.parquet.partial.7-1"]
     again = tokenize_task(Path(task.source_path), Path(task.tokenizer_path), output, max_shard_tokens=40_000, attempt=2)
     outcome = entry.run(again)
     assert sorted(contents(output)) == [shard.name for shard in outcome.shards]

@@ -214,6 +214,7 @@ def packaged_recipe(max_seq_length: int = 256) -> Recipe:
     import tokenizers
 
     eos_id = tokenizers.Tokenizer.from_file(str(path)).token_to_id("<|endoftext|>")
+    assert eos_id is not None
     return Recipe(
         name=f"demo-{max_seq_length}", tokenizer="demo/tokenizer", tokenizer_path=str(path),
         tokenizer_sha256=sha256(path), eos_id=eos_id, max_seq_length=max_seq_length,

@@ -156,7 +156,7 @@ async def test_a_public_host_that_leads_inside_is_discarded_and_nobody_inside_is
     async def only_localhost(host):
         return host == "localhost"
 
-    monkeypatch.setattr("asyncdl.net.client._has_private_address", only_localhost)
+    monkeypatch.setattr("asyncdl.net.client._is_inside", only_localhost)
     async with Origin({"x": b"secret"}) as inside:
         location = f"http://localhost:{inside.port}/x"
         async with DemoHub([repo_of()], faults=[Fault("redirect_to", path="b*", location=location)]) as hub:
@@ -389,7 +389,7 @@ async def test_a_long_pause_gives_the_job_back_until_then_and_costs_nothing(benc
             for path in ("a.bin", "b.bin"):
                 told = await bench.told.wait_for(JobEnded, path=path)
                 assert (told.outcome, told.error_class) == ("parked", "rate_limited")
-                assert 90 < told.run_at - time.time() <= 100
+                assert 90 < told.run_at - time.time() <= 100 + 60, "spread over a minute"
             bench.engine.drain()
             assert await ended == Ended("drained")
         assert len(origin.asked) <= 2

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from dataclasses import replace
 from pathlib import Path
 
 import apsw
@@ -49,9 +50,9 @@ class Rig:
 
     async def put(
         self, paths: Iterable[str], *, missing: bool = True, tokenize: Recipe | None = None, revision: str = "a" * 40,
-        size_bytes: int | None = 100, now: float = NOW, priority: int = 5,
+        size_bytes: int | None = 100, now: float = NOW, priority: int = 5, text_field: str = "text",
     ) -> Enqueued:  # fmt: skip
-        enqueue = Enqueue(self.writer, dataset(revision), now=now)
+        enqueue = Enqueue(self.writer, replace(dataset(revision), text_field=text_field), now=now)
         await enqueue.stage([(folder_of(path), artifact(path, size_bytes), missing) for path in paths])
         return await enqueue.finish(priority=priority, recipe=tokenize)
 

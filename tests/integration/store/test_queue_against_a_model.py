@@ -230,7 +230,7 @@ class QueueMachine(RuleBasedStateMachine):
         kind, path = key = data.draw(st.sampled_from(sorted(self.model)))
         row = self.model[key]
         [(id_,)] = rows(self.rig.path, f"SELECT id FROM job WHERE kind = '{kind}' AND path = '{path}'")
-        may = row.state in (("available", "running") if verb == "cancel" else DEAD)
+        may = row.state in (("available", "running", "discarded") if verb == "cancel" else DEAD)
         assert self.run(self.rig.jobs().change_state(verb, [id_], now=self.now)) == may
         if may and verb == "cancel":
             row.state = "cancelled"

@@ -2,9 +2,10 @@
 
 import pytest
 
-from asyncdl.errors import UnsafeNameError
+from asyncdl.errors import LeaseLostError, UnsafeNameError
 from asyncdl.store.enqueue import Enqueue, Enqueued
 from asyncdl.store.jobs import GiveBack
+from asyncdl.store.reader import Reader
 from tests.integration.store.rig import NOW, artifact, assert_sound, dataset, recipe, rows, states
 
 PATHS = ["s/1.parquet", "s/2.parquet", "t/3.parquet"]
@@ -67,19 +68,45 @@ async def test_a_discarded_download_keeps_its_bytes_and_takes_the_new_listing(ri
     assert_sound(rig.path)
 
 
-async def test_a_newer_revision_cancels_older_downloads_that_nobody_works_on(rig):
+async def test_another_revision_cancels_all_that_is_unfinished_of_its_files_and_fences_its_holders(rig):
     await rig.put(["s/1.parquet", "s/2.parquet", "s/3.parquet"], revision="a" * 40)
-    await rig.take(1)
+    [held] = await rig.take(1)
+    await rig.jobs().progress(held, had="0-40", validator='"v"', size_bytes=100, done=40)
     await rig.put(["s/1.parquet", "s/2.parquet"], revision="b" * 40)
-    by_revision = """SELECT d.revision, j.path, j.state FROM job j JOIN dataset d ON d.id = j.dataset_id
-        ORDER BY d.revision, j.path"""
+    by_revision = """SELECT d.revision, j.path, j.state, j.take_over, j.done_bytes, j.had, j.validator
+        FROM job j JOIN dataset d ON d.id = j.dataset_id ORDER BY d.revision, j.path"""
     assert rows(rig.path, by_revision) == [
-        ("a" * 40, "s/1.parquet", "running"),
-        ("a" * 40, "s/2.parquet", "cancelled"),
-        ("a" * 40, "s/3.parquet", "available"),  # not in the new listing
-        ("b" * 40, "s/1.parquet", "available"),
-        ("b" * 40, "s/2.parquet", "available"),
+        ("a" * 40, "s/1.parquet", "cancelled", 1, 0, "", None),
+        ("a" * 40, "s/2.parquet", "cancelled", 0, 0, "", None),
+        ("a" * 40, "s/3.parquet", "available", 0, 0, "", None),  # not in the new listing
+        ("b" * 40, "s/1.parquet", "available", 1, 0, "", None),  # its partial may still be written to
+        ("b" * 40, "s/2.parquet", "available", 0, 0, "", None),
     ]
+    with pytest.raises(LeaseLostError):
+        await rig.jobs().check_held(held)
+    assert_sound(rig.path)
+
+
+async def test_a_partial_that_may_be_open_is_taken_over_even_two_revisions_later(rig):
+    await rig.put(["s/1.parquet"], revision="a" * 40)
+    await rig.take(1)
+    await rig.put(["s/1.parquet"], revision="b" * 40)
+    await rig.put(["s/1.parquet"], revision="c" * 40)
+    [job] = await rig.take(2)
+    assert job.take_over
+
+
+@pytest.mark.parametrize("then", ["available", "running", "discarded"])
+async def test_another_revision_cancels_later_stages_too(rig, then):
+    await rig.put(["s/1.parquet"], revision="a" * 40, tokenize=recipe())
+    [job] = await rig.take()
+    await rig.finish(job)
+    if then != "available":
+        [verify] = await rig.take(kind="verify")
+    if then == "discarded":
+        await rig.jobs().discard(verify, now=NOW, error_class="missing_column", error_text="no text")
+    await rig.put(["s/1.parquet"], revision="b" * 40)
+    assert states(rig.path, "verify") == {"s/1.parquet": "cancelled"}
     assert_sound(rig.path)
 
 
@@ -139,3 +166,44 @@ async def test_urgent_jobs_are_claimed_first_and_waiting_ones_not_at_all(rig):
     assert await rig.take(0) == []
     assert await rig.take(-1) == []
     assert [job.path for job in await rig.take(3, now=NOW + 61)] == ["a/2"]
+
+
+async def test_a_file_that_waits_to_be_adopted_needs_no_room(rig):
+    def needed() -> int:
+        with Reader(rig.path) as reader:
+            return reader.bytes_to_fetch()[0]
+
+    await rig.put(["s/1.parquet"], missing=False)
+    await rig.put(["s/2.parquet"], missing=False, size_bytes=None)
+    await rig.put(["s/3.parquet"], missing=True)
+    assert needed() == 100, "one of them is missing"
+    [job, _, _] = await rig.take(3)
+    await rig.jobs().forget_bytes(job)
+    assert needed() == 200, "its content was wrong"
+    await rig.jobs().discard(job, now=NOW, error_class="gone", error_text="410")
+    await rig.put(["s/1.parquet"], missing=False)
+    assert needed() == 100, "it is there again"
+    [job] = await rig.take()
+    await rig.jobs().discard(job, now=NOW, error_class="gone", error_text="410")
+    await rig.put(["s/1.parquet"], missing=True)
+    assert needed() == 200, "it was removed"
+    assert_sound(rig.path)
+
+
+@pytest.mark.parametrize(("first", "second"), [("s/A.parquet", "s/a.parquet"), ("s/stra\u00dfe", "s/STRASSE")])
+@pytest.mark.parametrize("together", [True, False])
+async def test_names_that_differ_only_by_case_are_one_file_where_case_does_not_count(rig, first, second, together):
+    listed = [("s", artifact(first), True), ("s", artifact(second), True)]
+    enqueue = Enqueue(rig.writer, dataset(), now=NOW, case_sensitive=False)
+    with pytest.raises(UnsafeNameError, match=f"{first} and {second}"):
+        for batch in [listed] if together else [listed[:1], listed[1:]]:
+            await enqueue.stage(batch)
+    enqueue = Enqueue(rig.writer, dataset(), now=NOW)
+    await enqueue.stage(listed)
+    assert await enqueue.finish(priority=5, recipe=None) == Enqueued(n_new=2, n_known=0)
+
+
+async def test_a_name_listed_twice_is_told_as_such_where_case_does_not_count(rig):
+    enqueue = Enqueue(rig.writer, dataset(), now=NOW, case_sensitive=False)
+    with pytest.raises(UnsafeNameError, match="lists s/1 twice"):
+        await enqueue.stage([("s", artifact("s/1"), True)] * 2)

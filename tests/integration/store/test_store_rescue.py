@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from asyncdl.store import place
+from asyncdl.store import place, presence
 from asyncdl.store.jobs import GiveBack
+from asyncdl.store.presence import Presence
 from tests.integration.store.rig import LEASE_S, NOW, assert_sound, rows, states
 
 LATER = NOW + LEASE_S + 10
@@ -115,3 +116,72 @@ def with_field(n: int, value: str) -> str:
 )
 def test_only_a_process_that_has_surely_ended_is_gone(known, gone):
     assert place.is_gone(known) is gone
+
+
+OTHER_NAMESPACE = "boot pid:[1] 1 1"
+HOLDS = """
+import sys
+from pathlib import Path
+from asyncdl.store.presence import Presence
+
+with Presence(Path(sys.argv[1]), "contained"):
+    print("present", flush=True)
+    input()
+"""
+
+
+async def test_an_engine_of_another_container_is_alive_while_it_is_present_and_uncharged_when_it_was_killed(rig):
+    await rig.put(["a"])
+    command = [sys.executable, "-c", HOLDS, str(rig.path)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as child:
+        assert child.stdout.readline() == b"present\n"
+        await start(rig, "contained", OTHER_NAMESPACE)
+        await rig.take(owner="contained")
+        assert await rig.jobs().rescue(now=NOW, grace_s=5) == 0
+        child.kill()
+    assert await rig.jobs().rescue(now=NOW, grace_s=5) == 1
+    assert rows(rig.path, "SELECT state, crashes, take_over FROM job") == [("available", 0, 0)]
+    assert not presence.path_of(rig.path, "contained").exists(), "who rescues clears away"
+
+
+async def test_a_present_engine_is_alive_whatever_its_process_id_says(rig):
+    await rig.put(["a"])
+    with Presence(rig.path, "alive"):
+        await start(rig, "alive", identity_of_ended_process())
+        await rig.take(owner="alive")
+        assert await rig.jobs().rescue(now=NOW, grace_s=5) == 0
+    assert not presence.path_of(rig.path, "alive").exists()
+
+
+async def test_an_engine_that_fails_leaves_the_proof_that_it_ended(rig):
+    await start(rig, "failed", OTHER_NAMESPACE)
+    with pytest.raises(ZeroDivisionError), Presence(rig.path, "failed"):
+        1 / 0
+    assert presence.has_ended(rig.path, "failed")
+    await rig.jobs().rescue(now=NOW, grace_s=5)
+    assert rows(rig.path, "SELECT count(*) FROM engine WHERE ended_at IS NULL") == [(0,)]
+    assert presence.has_ended(rig.path, "failed") is None
+
+
+async def test_an_engine_that_ends_gives_back_all_it_holds_uncharged(rig):
+    await rig.put(["a", "b"])
+    await start(rig, "me", "")
+    await rig.take(2)
+    await rig.jobs().end_engine(now=NOW + 1)
+    assert rows(rig.path, "SELECT state, crashes, failures, take_over, run_at FROM job") == [
+        ("available", 0, 0, 0, NOW + 1)
+    ] * 2  # fmt: skip
+    assert rows(rig.path, "SELECT outcome, error_class, error_text FROM attempt") == [("released", None, None)] * 2
+    assert rows(rig.path, "SELECT ended_at FROM engine") == [(NOW + 1,)]
+    assert_sound(rig.path)
+
+
+async def test_who_may_still_be_alive_is_not_forgotten_when_the_next_holder_dies(rig):
+    await rig.put(["a"])
+    await rig.take(owner="hangs")
+    await rig.jobs().rescue(now=LATER, grace_s=5)
+    await start(rig, "dead", identity_of_ended_process())
+    await rig.take(owner="dead", now=LATER)
+    assert await rig.jobs().rescue(now=LATER, grace_s=5) == 1
+    [job] = await rig.take(now=LATER)
+    assert job.take_over

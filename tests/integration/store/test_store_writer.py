@@ -2,13 +2,15 @@
 
 import asyncio
 import fcntl
+import os
+import threading
 from pathlib import Path
 
 import apsw
 import pytest
 
 from asyncdl.errors import LeaseLostError, NoRoomError, StoreError
-from asyncdl.store import migrate
+from asyncdl.store import migrate, sidecar, writer
 from asyncdl.store.writer import Writer
 from tests.integration.store.rig import NOW, Rig, assert_sound, rows, states
 
@@ -211,3 +213,85 @@ async def test_what_waits_when_the_writer_is_closed_is_still_done(rig):
     rig.close()
     assert [future.result(timeout=0) for future in waiting] == [f"s/{n}" for n in range(100)]
     assert rows(rig.path, "SELECT count(*) FROM job") == [(101,)]
+
+
+@pytest.fixture
+def held_lock(tmp_path):
+    """The sidecar's lock, held by another handle; call it to let go."""
+    fd = os.open(tmp_path / "queue.sqlite-lock", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    yield lambda: fcntl.flock(fd, fcntl.LOCK_UN)
+    os.close(fd)
+
+
+def test_a_lock_that_is_never_given_up_is_an_error_that_names_its_holder(tmp_path, held_lock, monkeypatch):
+    monkeypatch.setattr(sidecar, "GIVE_UP_S", 0.01)
+    with pytest.raises(StoreError) as told:
+        migrate.open_writer(tmp_path / "queue.sqlite")
+    assert told.value.hint
+    if sidecar.LOCKS.exists():
+        assert str(told.value.message).startswith(f"the process {os.getpid()} has held the lock")
+
+
+async def test_a_writer_that_never_gets_the_lock_fails_for_good_and_closes(rig, monkeypatch):
+    await rig.put(["first"])
+    monkeypatch.setattr(sidecar, "GIVE_UP_S", 0.01)
+    with open(f"{rig.path}-lock", "rb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        for _ in range(2):
+            with pytest.raises(StoreError, match="has held the lock"):
+                await rig.put(["second"])
+        rig.close()
+    assert_sound(rig.path)
+    assert set(states(rig.path)) == {"first"}
+
+
+def test_who_waits_for_the_lock_gets_it_when_it_is_let_go_of(tmp_path, held_lock):
+    waiting = sidecar.Sidecar(tmp_path / "queue.sqlite")
+    thread = threading.Thread(target=held_lock)
+    thread.start()
+    with waiting:
+        pass
+    thread.join()
+    waiting.close()
+
+
+def test_who_gave_up_waiting_keeps_nobody_from_the_lock(tmp_path, held_lock, monkeypatch):
+    monkeypatch.setattr(sidecar, "GIVE_UP_S", 0.01)
+    gave_up = sidecar.Sidecar(tmp_path / "queue.sqlite")
+    with pytest.raises(StoreError), gave_up:
+        pass
+    [thread] = [thread for thread in threading.enumerate() if thread.name == "queue lock"]
+    held_lock()
+    thread.join()
+    with sidecar.Sidecar(tmp_path / "queue.sqlite"):
+        pass
+    gave_up.close()
+
+
+@pytest.mark.parametrize("give_up", [False, True])
+async def test_a_queue_that_another_program_keeps_busy_is_tried_again_for_a_while(rig, monkeypatch, give_up):
+    await rig.put(["first"])
+    monkeypatch.setattr(writer, "BUSY_PAUSE_S", 0.001)
+    monkeypatch.setattr(writer, "BUSY_GIVE_UP_S", 0.0 if give_up else 60.0)
+    tries = threading.Semaphore(0)
+
+    def refuse(_: int) -> bool:
+        tries.release()
+        return False
+
+    rig.connection.set_busy_handler(refuse)
+    other = apsw.Connection(str(rig.path))
+    other.execute("BEGIN IMMEDIATE")
+    answer = rig.writer.submit(insert("second"))
+    if give_up:
+        with pytest.raises(StoreError, match="another program"):
+            answer.result()
+    else:
+        for _ in range(3):
+            tries.acquire()
+    other.execute("ROLLBACK")
+    other.close()
+    if not give_up:
+        assert answer.result() == "second"
+    assert rig.writer.submit(insert("third")).result() == "third"

@@ -72,6 +72,7 @@ def tokenize_task(source: Path, tokenizer_folder: Path, output: Path, **changes)
         "max_shard_tokens": 1 << 20,
         "output_dir": str(output),
         "shard_stem": "shard_a",
+        "job_id": 7,
         "attempt": 1,
     }
     return TokenizeTask(**(fields | changes))

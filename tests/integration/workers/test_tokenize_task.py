@@ -160,8 +160,10 @@ def test_a_rerun_removes_what_a_longer_run_and_dead_attempts_left_and_nothing_el
     outcome = run(task)
     first = listing(task)
     n = len(outcome.shards)
-    left = [f"shard_a-{n:04d}.parquet", "shard_a-12345.parquet", "shard_a-0000.parquet.partial.1"]
-    kept = ["shard_b-9999.parquet", "shard_a-0001.parquet.partial.3", "manifest.json", "shard_a-0000-0009.parquet"]
+    left = [f"shard_a-{n:04d}.parquet", "shard_a-12345.parquet"]
+    left += ["shard_a-0000.parquet.partial.7-1", "shard_a-0000.parquet.partial.6-9"]
+    kept = ["shard_b-9999.parquet", "shard_a-0001.parquet.partial.7-3", "manifest.json", "shard_a-0000-0009.parquet"]
+    kept += ["shard_a-0000.parquet.partial.8-1"]
     for name in left + kept:
         with open(os.path.join(task.output_dir, name), "w"):
             pass
@@ -293,7 +295,7 @@ def test_a_full_disk_is_no_room_and_leaves_no_partial(task, n_texts):
     """/dev/full takes no byte; with little text the disk is only asked when the shard is published."""
     rewrite(task, pa.array([str(i) for i in range(n_texts)]))
     os.makedirs(task.output_dir)
-    os.symlink("/dev/full", os.path.join(task.output_dir, "shard_a-0000.parquet.partial.1"))
+    os.symlink("/dev/full", os.path.join(task.output_dir, "shard_a-0000.parquet.partial.7-1"))
     outcome = run(changed(task, max_shard_tokens=1 << 20))
     assert isinstance(outcome, Rejected)
     assert outcome.error_class == "no_room"

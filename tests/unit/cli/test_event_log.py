@@ -6,6 +6,7 @@ import errno
 import logging
 import os
 import sys
+import time
 
 import orjson
 import pytest
@@ -78,7 +79,48 @@ def test_a_full_disk_ends_the_log_and_not_the_run(tmp_path):
     log.tell(ENDED)
     log.tell(ENDED)
     log.close()
+    log.close()
     assert log.failed.errno == errno.ENOSPC
+
+
+@pytest.mark.parametrize("place", ["/dev/full", "a pipe without a reader"])
+def test_stdout_that_fails_ends_neither_the_file_nor_the_run(tmp_path, monkeypatch, place):
+    if place == "/dev/full":
+        fd = os.open(place, os.O_WRONLY)
+    else:
+        theirs, fd = os.pipe()
+        os.close(theirs)
+    with open(fd, "wb") as broken:
+        monkeypatch.setattr(sys, "stdout", broken)
+        log = EventLog(tmp_path, on_stdout=True)
+        log.tell(ENDED)
+        log.tell(ENDED)
+        log.close()
+        assert os.readlink(f"/proc/self/fd/{fd}") == os.devnull
+    assert len(lines_of(log.path)) == 2
+    assert log.failed is None
+
+
+def test_a_reader_that_pauses_stops_neither_the_file_nor_the_end(tmp_path, monkeypatch):
+    theirs, ours = os.pipe()
+    with open(theirs, "rb"), open(ours, "wb") as full:
+        monkeypatch.setattr(sys, "stdout", full)
+        log = EventLog(tmp_path, on_stdout=True)
+        monkeypatch.undo()
+        thread = log._to_stdout._thread
+        n = 3000  # of some 250 bytes: ten times what a pipe holds
+        for _ in range(n):
+            log.tell(ENDED)
+        began = time.monotonic()
+        log.close(0.2)
+        assert time.monotonic() - began < 30.0
+        *told, last = lines_of(log.path)
+        assert len(told) == n
+        assert (last["event"], last["where"]) == ("dropped", "stdout")
+        assert 0 < last["n_lines"] < n
+        os.read(theirs, 1 << 20)  # room for the line that its thread still holds
+        thread.join(30.0)
+        assert not thread.is_alive()
 
 
 def test_a_data_dir_that_cannot_be_written_to_is_a_config_error(tmp_path):

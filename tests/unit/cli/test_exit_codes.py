@@ -6,8 +6,9 @@ import signal
 
 import pytest
 
-from asyncdl.cli.exit_codes import exit_code
+from asyncdl.cli.exit_codes import CREDENTIALS, exit_code
 from asyncdl.core.retry import REFUSED_CONTENT, TREATMENTS, UNREACHABLE
+from asyncdl.errors import DiskFailedError, StoreError
 
 
 @pytest.mark.parametrize(
@@ -18,6 +19,8 @@ from asyncdl.core.retry import REFUSED_CONTENT, TREATMENTS, UNREACHABLE
         ("empty", 0, {"dns", "timeout"}, 5),
         ("empty", 0, {"dns", "not_found"}, 1),
         ("empty", 0, {"dns", "not_found", "bad_pages"}, 6),
+        ("empty", 0, {"unauthorized", "bad_token", "gated"}, 3),
+        ("empty", 0, {"gated", "not_found"}, 1),
         ("empty", 3, set(), 7),
         ("drained", 3, {"bad_pages"}, 7),
         ("drained", 0, set(), 0),
@@ -36,5 +39,11 @@ def test_a_run_that_a_signal_stopped_ends_as_shells_expect(signum, code):
 
 
 def test_every_class_of_error_leads_to_a_documented_code():
-    assert {exit_code("empty", 0, {name}) for name in TREATMENTS} == {1, 5, 6}
+    assert {exit_code("empty", 0, {name}) for name in TREATMENTS} == {1, 3, 5, 6}
+    assert TREATMENTS.keys() >= CREDENTIALS
     assert not UNREACHABLE & REFUSED_CONTENT
+
+
+@pytest.mark.parametrize("error", [StoreError, DiskFailedError])
+def test_what_a_person_must_mend_on_this_machine_is_not_called_a_discarded_job(error):
+    assert error.exit_code == 3

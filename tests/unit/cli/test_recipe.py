@@ -6,8 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from asyncdl.cli.recipe import is_path, label_of, tell_apart
+from asyncdl.cli.recipe import inspect, is_path, label_of, tell_apart
 from asyncdl.core.model import Recipe
+from asyncdl.engine.pool import Pool
+from asyncdl.errors import TransferError, UsageError
 
 
 def recipe(**other):
@@ -53,3 +55,13 @@ def test_another_tokenizer_of_that_name_gets_its_digest_added():
 
 def test_the_same_file_with_another_end_of_text_gets_that_added():
     assert tell_apart(recipe(eos_id=7), recipe()).name == "tok-512-eos7"
+
+
+async def test_a_tokenizer_whose_inspection_breaks_is_a_usage_error_with_a_hint(monkeypatch):
+    async def breaks(*_, **__):
+        raise TransferError("worker_error", "RuntimeError: odd")
+
+    monkeypatch.setattr(Pool, "run", breaks)
+    with pytest.raises(UsageError) as caught:
+        await inspect("/x/tokenizer.json")
+    assert "tokenizer.json" in caught.value.hint

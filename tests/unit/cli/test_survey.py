@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from asyncdl.cli.intake import Survey
+from asyncdl.cli.intake import Survey, tells_case_apart
 from asyncdl.core.model import Artifact
 from asyncdl.core.names import safe_path
 
@@ -65,3 +67,16 @@ def test_blocks_of_a_partial_are_not_asked_for_again(survey):
     survey.look([artifact("a/1", 100_000)])
     assert survey.needed_bytes <= 100_000 - 65536
     assert survey.n_new_inodes == 0
+
+
+def test_files_that_will_not_be_tokenized_are_counted(survey):
+    survey.look([artifact("a/1.parquet"), artifact("a/1.jsonl"), artifact("README.md")])
+    assert survey.n_not_parquet == 2
+
+
+def test_a_folder_is_asked_once_whether_it_tells_case_apart(tmp_path, monkeypatch):
+    assert tells_case_apart(tmp_path / "not" / "there" / "yet")
+    assert list(tmp_path.iterdir()) == []
+    exists = Path.exists
+    monkeypatch.setattr(Path, "exists", lambda path: exists(path) or exists(path.with_name(path.name.swapcase())))
+    assert not tells_case_apart(tmp_path)

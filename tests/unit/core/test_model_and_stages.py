@@ -17,8 +17,8 @@ JOB = Job(
 )  # fmt: skip
 
 
-def kinds(job, dataset=DATASET):
-    return [(child.kind, child.recipe_id) for child in next_jobs(job, dataset)]
+def kinds(job):
+    return [(child.kind, child.recipe_id) for child in next_jobs(job)]
 
 
 def test_a_parquet_file_is_verified_then_tokenized_with_every_recipe():
@@ -31,12 +31,8 @@ def test_any_other_file_ends_with_its_download():
     assert kinds(replace(JOB, path=safe_path("README.md"))) == []
 
 
-def test_without_a_text_column_nothing_is_tokenized():
-    assert kinds(replace(JOB, kind="verify"), replace(DATASET, text_field="")) == []
-
-
 def test_a_child_carries_what_its_parent_found_out():
-    [child] = next_jobs(JOB, DATASET)
+    [child] = next_jobs(JOB)
     assert (child.dataset_id, child.path, child.size_bytes, child.digest) == (1, JOB.path, 10, f"sha256:{SHA}")
     [child] = next_jobs(replace(JOB, digest=None, size_bytes=None), DATASET)
     assert (child.size_bytes, child.digest) == (None, None)

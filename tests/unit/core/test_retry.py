@@ -65,7 +65,14 @@ def test_an_attempt_that_brought_bytes_is_not_charged_and_waits_as_if_it_were_th
 @pytest.mark.parametrize("failures", [0, MAX_FAILURES, 500])
 def test_a_pause_that_was_asked_for_costs_nothing_however_often(failures):
     for error_class in classes(Treatment.PARK):
-        assert verdict(error_class, failures=failures, retry_after_s=60.0) == RetryAt(NOW + 60.0, counts=False)
+        assert verdict(error_class, failures=failures, retry_after_s=60.0) == RetryAt(NOW + 90.0, counts=False)
+
+
+def test_who_was_sent_away_together_comes_back_spread_over_as_long_as_the_pause_but_at_most_a_minute():
+    for error_class in classes(Treatment.PARK):
+        assert verdict(error_class, retry_after_s=10.0) == RetryAt(NOW + 15.0, counts=False)
+        assert verdict(error_class, retry_after_s=600.0) == RetryAt(NOW + 630.0, counts=False)
+        assert verdict(error_class, retry_after_s=0.0) == RetryAt(NOW, counts=False)
 
 
 def test_a_failure_that_names_a_pause_is_charged_and_waits_at_least_that_long():

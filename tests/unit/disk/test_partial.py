@@ -10,6 +10,7 @@ import pytest
 from asyncdl.core.model import Digest
 from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.disk import partial as disk
+from asyncdl.disk.digester import Digester
 from asyncdl.disk.layout import corrupted_path, partial_path
 from asyncdl.disk.partial import (
     adopt,
@@ -17,7 +18,6 @@ from asyncdl.disk.partial import (
     feed_file,
     finished_candidates,
     make_folders,
-    new_hasher,
     open_partial,
     quarantine,
 )
@@ -231,7 +231,7 @@ def test_a_symlink_is_not_written_through(opened, final, tmp_path, take_over):
     victim.write_bytes(CONTENT)
     final.parent.mkdir(parents=True)
     partial_path(final).symlink_to(victim)
-    assert error_of(open_partial, final, ranges((0, 10)), take_over=take_over) == "unwritable"
+    assert error_of(open_partial, final, ranges((0, 10)), take_over=take_over) == "unstorable"
     assert victim.read_bytes() == CONTENT
 
 
@@ -248,13 +248,13 @@ def test_a_symlink_that_stands_in_the_way_of_a_new_file_is_replaced(opened, fina
 @pytest.mark.parametrize("had", [NOTHING, ranges((0, 10))])
 def test_a_folder_in_the_place_of_the_partial_is_an_error_with_a_class(final, had):
     partial_path(final).mkdir(parents=True)
-    assert error_of(open_partial, final, had, take_over=False) == "unwritable"
+    assert error_of(open_partial, final, had, take_over=False) == "unstorable"
 
 
 def test_a_file_in_the_place_of_a_folder_is_an_error_with_a_class(final):
     final.parent.parent.mkdir(parents=True)
     final.parent.write_bytes(b"in the way")
-    assert error_of(open_partial, final, NOTHING, take_over=False) == "unwritable"
+    assert error_of(open_partial, final, NOTHING, take_over=False) == "unstorable"
 
 
 # taking over from a holder that may still write
@@ -353,7 +353,7 @@ def test_only_files_of_the_right_size_are_candidates(final):
 def test_a_folder_is_no_candidate_and_a_place_that_cannot_be_looked_at_has_a_class(final):
     final.mkdir(parents=True)
     assert finished_candidates(final, final.stat().st_size) == []
-    assert error_of(finished_candidates, final / ("x" * 300), 5) == "unwritable"
+    assert error_of(finished_candidates, final / ("x" * 300), 5) == "unstorable"
 
 
 def test_an_adopted_file_stands_under_its_name_durably(final, calls):
@@ -379,12 +379,28 @@ def test_a_file_can_be_hashed_in_steps(final):
     assert error_of(feed_file, final.with_name("none"), hasher, 0, 1) == "disk_odd"
 
 
-def test_each_digest_has_its_hasher():
+def test_every_file_gets_a_sha256_and_git_blobs_their_own_digest_too():
     sha256, sha1 = Digest("sha256", "a" * 64), Digest("git-sha1", "b" * 40)
-    assert new_hasher(sha256, 3).hexdigest() == new_hasher(None, 3).hexdigest() == hashlib.sha256().hexdigest()
-    hasher = new_hasher(sha1, 6)
-    hasher.update(b"hello\n")
-    assert hasher.hexdigest() == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    assert Digester(sha256, 3).hexdigest() == Digester(None, 3).hexdigest() == hashlib.sha256().hexdigest()
+    digester = Digester(sha1, 6)
+    digester.update(b"hello\n")
+    assert digester.hexdigest() == "ce013625030ba8dba906f756967f9e9ca394464a"  # git hash-object
+    assert digester.sha256() == hashlib.sha256(b"hello\n").hexdigest()
+
+
+def _io_error(_fd):
+    raise OSError(errno.EIO, os.strerror(errno.EIO))
+
+
+def test_a_sync_that_failed_fails_for_good(final, monkeypatch):
+    partial, _ = open_partial(final, NOTHING, take_over=False)
+    with monkeypatch.context() as patch:
+        patch.setattr(os, "fdatasync", _io_error)
+        assert error_of(partial.sync) == "disk_failed"
+    assert error_of(partial.sync) == "disk_failed"
+    assert error_of(partial.publish, 0) == "disk_failed"
+    assert not final.exists()
+    partial.close()
 
 
 # folders
@@ -407,7 +423,7 @@ def test_every_new_folder_is_durable_in_its_parent(tmp_path, calls):
     [
         (errno.ENOSPC, "no_room"), (errno.EDQUOT, "no_room"), (errno.EMFILE, "no_handles"), (errno.ENFILE, "no_handles"),
         (errno.EIO, "disk_failed"), (errno.EROFS, "disk_failed"), (errno.EACCES, "unwritable"), (errno.EPERM, "unwritable"),
-        (errno.ENAMETOOLONG, "unwritable"), (errno.ELOOP, "unwritable"), (errno.ENOTDIR, "unwritable"), (errno.EISDIR, "unwritable"),
+        (errno.ENAMETOOLONG, "unstorable"), (errno.ELOOP, "unstorable"), (errno.ENOTDIR, "unstorable"), (errno.EISDIR, "unstorable"),
         (errno.ENOENT, "disk_odd"), (errno.ESTALE, "disk_odd"),
     ],
 )  # fmt: skip

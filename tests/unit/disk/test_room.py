@@ -26,9 +26,13 @@ def test_the_room_of_a_place_that_is_not_there_is_that_of_its_nearest_parent(sma
 
 def test_what_does_not_fit_is_told_before_anything_is_begun(small_disk):
     with pytest.raises(NoRoomError) as caught:
-        room.require(small_disk, 10, 1)
-    assert str(RESERVE_BYTES) in caught.value.message
+        room.require(small_disk, 64 << 10, 1)
+    assert str(room.free(small_disk).reserve_bytes) in caught.value.message
     assert "--data-dir" in caught.value.hint
+
+
+def test_the_reserve_of_a_small_file_system_is_small(small_disk):
+    assert 0 < room.free(small_disk).reserve_bytes <= (64 << 10) // 20
 
 
 def test_what_fits_says_nothing(tmp_path):

@@ -102,27 +102,38 @@ async def test_a_url_that_cannot_be_asked_is_a_remote_error(url):
 
 
 async def test_a_pause_that_is_asked_for_is_waited_out(clock):
-    asker, transport = fetcher([Reply(429, {"Retry-After": "300"}), OK])
+    asker, transport = fetcher([Reply(429, {"Retry-After": "50"}), OK])
     began = clock.now
     assert (await asker.get(URL)).status == 200
-    assert 299.0 < clock.now - began <= 301.0
+    assert 49.0 < clock.now - began <= 51.0
     assert len(transport.asked) == 2
 
 
 async def test_a_gate_that_is_closed_already_is_waited_for_and_costs_no_try(clock):
     asker, _ = fetcher([OK])
-    asker._client.gates.refused("1.1.1.1", 300.0)
+    asker._client.gates.refused("1.1.1.1", 50.0)
     assert (await asker.get(URL)).status == 200
-    assert clock.slept == [300.0]
+    assert clock.slept == [50.0]
 
 
 async def test_a_pause_of_a_host_behind_a_redirect_is_waited_out_too(clock):
-    refusals = iter([Reply(429, {"Retry-After": "300"})])
+    refusals = iter([Reply(429, {"Retry-After": "50"})])
     pages = {f"{HUB}/api/x": redirect(f"{CDN}/x"), f"{CDN}/x": lambda _request: next(refusals, OK)}
     asker, transport = fetcher(site(pages))
     assert (await asker.get(URL)).body == b"{}"
     assert len(transport.asked) == 4
-    assert sum(clock.slept) == pytest.approx(300.0, abs=1.0)
+    assert sum(clock.slept) == pytest.approx(50.0, abs=1.0)
+
+
+@pytest.mark.parametrize("location", [None, f"{CDN}/x"])
+async def test_a_long_pause_is_told_and_not_waited_out_in_silence(clock, location):
+    refused = Reply(429, {"Retry-After": "3600"})
+    pages = {f"{HUB}/api/x": redirect(location) if location else refused, f"{CDN}/x": refused}
+    error, transport = await error_of(site(pages))
+    assert clock.slept == []
+    assert "pause of 3600 s" in error.message
+    assert "the queue was not changed" in error.hint
+    assert transport.urls.count(location or URL) == 1
 
 
 # redirects

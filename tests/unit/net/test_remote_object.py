@@ -410,7 +410,14 @@ async def test_a_refusal_closes_the_gate_for_everybody(reply, wait_s):
 
 @pytest.mark.parametrize(
     ("addresses", "must_guard"),
-    [(["93.184.215.14"], True), (["10.0.0.1"], False), (["93.184.215.14", "127.0.0.1"], False), (None, True)],
+    [
+        (["93.184.215.14"], True),
+        (["10.0.0.1"], False),
+        (["10.0.0.1", "fd00::1"], False),
+        (["93.184.215.14", "127.0.0.1"], True),
+        ([], True),
+        (None, True),
+    ],
 )
 async def test_redirects_are_guarded_where_they_begin_in_public(monkeypatch, addresses, must_guard):
     def getaddrinfo(*_, **__):
@@ -421,5 +428,27 @@ async def test_redirects_are_guarded_where_they_begin_in_public(monkeypatch, add
     monkeypatch.setattr("socket.getaddrinfo", getaddrinfo)
     client = Client(ScriptedTransport([]), Credentials(HUB, None), Gates())
     assert await client.must_guard("https://hub.test/x") is must_guard
-    addresses = ["127.0.0.1"] if must_guard else None
+    addresses = ["127.0.0.1"] if must_guard else ["93.184.215.14"]
     assert await client.must_guard("https://hub.test/y") is must_guard, "a host is looked up once"
+
+
+# permissions by other names
+
+
+@pytest.mark.parametrize("query", ["token=t", "hdnea=exp=1~hmac=a", "se=2026&sp=r&sv=2024&sr=b"])
+@pytest.mark.parametrize("status", [400, 401, 403])
+async def test_a_refusal_where_a_redirect_led_to_another_origin_asks_for_a_fresh_url(query, status):
+    locations = iter([f"{CDN}/x?{query}&n=1", f"{CDN}/x?{query}&n=2"])
+    pages = {
+        FILE: lambda _request: redirect(next(locations)),
+        f"{CDN}/x?{query}&n=1": Reply(status),
+        f"{CDN}/x": ranged(CONTENT),
+    }
+    _, content = await World(pages).fetch()
+    assert content == CONTENT[SEGMENTS[0].start : SEGMENTS[0].stop]
+
+
+async def test_a_refusal_of_the_own_origin_stays_one_behind_a_redirect():
+    world = World({FILE: redirect(f"{HUB}/y"), f"{HUB}/y": Reply(403)})
+    assert await world.error() == "forbidden"
+    assert world.n_asked(FILE) == 1

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncdl.core.names import quote_path
+from asyncdl.core.names import folder_name, quote_path
 from asyncdl.errors import UnsafeNameError, UsageError
 from asyncdl.sources.resolve import Selection, resolve
 from asyncdl.sources.urls import resolve_url
@@ -14,7 +14,10 @@ from tests.unit.sources.scripted import ENDPOINT, ScriptedFetcher
     [
         ("https://example.org/a/b.parquet", "example.org", "raw/example.org", "a/b.parquet"),
         ("https://EXAMPLE.org:443/b", "example.org", "raw/example.org", "b"),
-        ("http://127.0.0.1:8080/b", "127.0.0.1", "raw/127.0.0.1", "b"),
+        ("https://example.org:8080/b", "example.org:8080", "raw/example.org", "b"),
+        ("http://example.org/b", "http://example.org", "raw/example.org", "b"),
+        ("http://127.0.0.1:8080/b", "http://127.0.0.1:8080", "raw/127.0.0.1", "b"),
+        ("https://[::1]/b", "[::1]", f"raw/{folder_name('::1')}", "b"),
         ("https://example.org/a%20b/%C3%A5%23%25.parquet", "example.org", "raw/example.org", "a b/å#%.parquet"),
     ],
 )
