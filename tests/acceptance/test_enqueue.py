@@ -168,21 +168,24 @@ async def test_a_tokenizer_that_cannot_be_used_is_refused_before_anything_is_lis
 
 
 @pytest.mark.parametrize("dry", [(), ("--dry-run",)])
-@pytest.mark.parametrize(
-    ("target", "said"),
-    [
-        (("org/unknown",), "docs/CATALOG.md"),
-        (("fineweb-2", "--include", "*.md"), "none of the chosen files is Parquet"),
-    ],
-)
-async def test_a_tokenizer_with_nothing_to_tokenize_is_refused_and_nothing_is_queued(shell, dry, target, said):
-    unknown = Repo("org/unknown", {"a.parquet": b"x"})
-    async with DemoHub([*demo_repos(), unknown]) as hub:
-        tokenizer = ("--tokenizer", corpus_dir() / "tokenizer")
-        result = await shell("enqueue", *target, *tokenizer, *dry, HF_ENDPOINT=hub.endpoint)
+async def test_a_tokenizer_with_nothing_to_tokenize_is_refused_and_nothing_is_queued(shell, hub, dry):
+    tokenizer = ("--tokenizer", corpus_dir() / "tokenizer")
+    result = await shell("enqueue", "fineweb-2", "--include", "*.md", *tokenizer, *dry)
     assert (result.code, result.out) == (2, "")
-    assert said in result.err
-    assert not (shell.folder / "queue.sqlite").exists() or jobs(shell) == []
+    assert "none of the chosen files is Parquet" in result.err
+    assert dry or jobs(shell) == []
+
+
+async def test_a_dataset_that_the_catalogue_does_not_know_is_tokenized_by_its_column_text(shell):
+    text = corpus_dir() / "data" / "swe_Latn" / "train" / "000_00000.parquet"
+    async with DemoHub([Repo("org/unknown", {"a.parquet": text})]) as hub:
+        shell.env["HF_ENDPOINT"] = hub.endpoint
+        enqueued = await shell(
+            "enqueue", "org/unknown", "--tokenizer", corpus_dir() / "tokenizer", "--max-seq-length", "64"
+        )
+        ran = await shell("run")
+    assert (enqueued.code, ran.code) == (0, 0)
+    assert list((shell.folder / "datasets" / "tokenized").glob("*/*/shard_*.parquet"))
 
 
 async def test_files_that_will_not_be_tokenized_are_told(shell, hub):
