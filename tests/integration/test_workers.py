@@ -111,7 +111,7 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
 
 def test_a_page_that_wants_more_memory_than_a_worker_has_costs_its_task_and_not_the_worker(tmp_path, pool):
     bomb = tmp_path / "bomb.parquet"
-    text = pa.array(["a" * 300_000_000])
+    text = pa.array(["a" * 600_000_000])
     pq.write_table(pa.table({"text": text}), bomb, compression="zstd", use_dictionary=False, write_statistics=False)
     refused = verify_in(pool, bomb)
     assert refused.error_class == "bad_pages"

@@ -2,15 +2,11 @@ from dataclasses import replace
 
 import pytest
 
-from asyncdl.core.model import Dataset, Digest, Job
+from asyncdl.core.model import Digest, Job
 from asyncdl.core.names import safe_path
 from asyncdl.core.stages import is_parquet, next_jobs
 
 SHA = "a" * 64
-DATASET = Dataset(
-    id=1, name="org/name", revision="f" * 40, subset="data", source="hub", origin="https://hub.test",
-    local_root=safe_path("raw/org--name"), text_field="text",
-)  # fmt: skip
 JOB = Job(
     id=7, kind="download", dataset_id=1, recipe_id=0, path=safe_path("data/0.parquet"), owner="me", attempt=3, failures=2,
     size_bytes=10, digest=Digest("sha256", SHA), had="0-10", validator='"v"', take_over=False, n_mismatches=1,
@@ -34,7 +30,7 @@ def test_any_other_file_ends_with_its_download():
 def test_a_child_carries_what_its_parent_found_out():
     [child] = next_jobs(JOB)
     assert (child.dataset_id, child.path, child.size_bytes, child.digest) == (1, JOB.path, 10, f"sha256:{SHA}")
-    [child] = next_jobs(replace(JOB, digest=None, size_bytes=None), DATASET)
+    [child] = next_jobs(replace(JOB, digest=None, size_bytes=None))
     assert (child.size_bytes, child.digest) == (None, None)
 
 
