@@ -61,11 +61,27 @@ def _path(raw: object) -> Path:
     return Path(raw).expanduser()
 
 
+MAX_WORKERS = 4096
+MAX_PROCESSES = 8 * (os.cpu_count() or 1)
+"""Guesses: beyond the first, sockets and files run out; beyond the second, children only wait for a core."""
+
+
 def _count(raw: object) -> int:
     text = str(raw)
     if isinstance(raw, bool) or not text.isascii() or not text.isdecimal() or int(text) < 1:
         raise ValueError("a whole number from 1 up is needed")
     return int(text)
+
+
+def _at_most(limit: int) -> Callable[[object], int]:
+    """A count up to `limit`: more would take the machine down before it did any work."""
+
+    def read(raw: object) -> int:
+        if (found := _count(raw)) > limit:
+            raise ValueError(f"at most {limit} is possible")
+        return found
+
+    return read
 
 
 def _log_level(raw: object) -> str:
@@ -105,8 +121,10 @@ class _Key:
 _KEYS: dict[str, _Key] = {
     "queue": _Key(_path, lambda: Path("queue.sqlite")),
     "data_dir": _Key(_path, lambda: Path("datasets")),
-    "workers": _Key(_count, lambda: 128),
-    "processes": _Key(_count, lambda: max(1, (os.cpu_count() or 1) - 1)),  # one core stays with the engine
+    "workers": _Key(_at_most(MAX_WORKERS), lambda: 128),
+    "processes": _Key(
+        _at_most(MAX_PROCESSES), lambda: max(1, (os.cpu_count() or 1) - 1)
+    ),  # one core stays with the engine
     "log_level": _Key(_log_level, lambda: "info"),
     "lease_s": _Key(_lease_s, lambda: 60.0),
     "allow_private": _Key(_switch, lambda: False),

@@ -64,6 +64,7 @@ def prepare(address_space_bytes: int) -> None:
     import resource
 
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    os.setpgid(0, 0)  # `timeout` and batch schedulers signal the whole group: SIGTERM would look like a crash
     _die_with_parent()
     os.nice(_NICE_STEP)
     resource.setrlimit(resource.RLIMIT_CORE, (0, 0))

@@ -39,7 +39,7 @@ LINE_EVERY_S = 30.0
 @click.option("--max-files", type=click.IntRange(min=1), metavar="N", help="Stop after N files.")
 @click.option("--max-bytes", metavar="SIZE", help="Stop before the files exceed SIZE: 10GB, 512MiB.")
 @click.option("--tokenizer", metavar="NAME|PATH", help="Also tokenize, with this tokenizer.json or Hub model.")
-@click.option("--max-seq-length", type=click.IntRange(min=2), metavar="N", help="Tokens per sequence; 8192.")
+@click.option("--max-seq-length", type=click.IntRange(2, 1 << 20), metavar="N", help="Tokens per sequence; 8192.")
 @click.option("--priority", type=click.IntRange(0, 9), default=DEFAULT_PRIORITY, show_default=True, help="0 is first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be enqueued; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")

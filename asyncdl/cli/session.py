@@ -18,6 +18,7 @@ from asyncdl.cli.exit_codes import exit_code
 from asyncdl.cli.options import next_command
 from asyncdl.cli.progress import Watcher
 from asyncdl.cli.say import Say
+from asyncdl.core.events import DiskPaused, DiskResumed, Event, JobEnded
 from asyncdl.core.model import Kind
 from asyncdl.core.names import display
 from asyncdl.core.states import State
@@ -41,7 +42,13 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
         log = EventLog(found.data_dir, on_stdout=as_json)
         try:
             log.note("started", version=__version__, pid=os.getpid(), workers=found.workers)
-            engine = Engine(_config(found, only=only, forever=forever), log.tell)
+            aloud = Aloud(say)
+
+            def listen(event: Event) -> None:
+                log.tell(event)
+                aloud.tell(event)
+
+            engine = Engine(_config(found, only=only, forever=forever), listen)
             strikes = Strikes(engine, say)
             with logged(log, say), strikes.caught():
                 async with watcher.shown(say, live=not as_json):
@@ -81,6 +88,24 @@ def _config(found: Settings, *, only: frozenset[Kind] | None, forever: bool) -> 
         lease_s=found.lease_s,
         version=__version__,
     )
+
+
+class Aloud:
+    """Says what a person should not have to look for: a pause of the disk, and the first error of each class."""
+
+    def __init__(self, say: Say) -> None:
+        self._say = say
+        self._told: set[tuple[str, str]] = set()
+
+    def tell(self, event: Event) -> None:
+        match event:
+            case DiskPaused():
+                self._say.info(f"the disk is full ({bytes_text(event.free_bytes)} free): waiting for room")
+            case DiskResumed():
+                self._say.info("there is room again: going on")
+            case JobEnded(error_class=str(error_class)) if (event.kind, error_class) not in self._told:
+                self._told.add((event.kind, error_class))
+                self._say.info(f"{event.kind} {error_class}: {event.message}; asyncdl status says more")
 
 
 class Strikes:

@@ -31,7 +31,7 @@ RESERVED_SUFFIXES = (".partial", ".corrupted")
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?")
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
 _SECRET_IN_TEXT = re.compile(
-    r"(?i)hf_[a-z0-9]{8,}|bearer\s+\S+|(?P<name>(?<![\w-])(?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|"
+    r"(?i)(?-i:hf_)[a-z0-9]{8,}|bearer\s+\S+|(?P<name>(?<![\w-])(?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|"
     r"key-pair-id|token|access_token|awsaccesskeyid|expires|se|secret|password)=)[^&\s\"'<>]+"
 )
 

@@ -52,9 +52,9 @@ def free(path: Path) -> Room:
 
 
 def require(path: Path, needed_bytes: int, needed_inodes: int) -> None:
-    """Raise NoRoomError unless `path`'s file system holds that much and the reserve."""
+    """Raise NoRoomError unless `path`'s file system holds that much and the reserve; what needs nothing always fits."""
     room = free(path)
-    if room.holds(needed_bytes, needed_inodes):
+    if room.holds(needed_bytes, needed_inodes) or (needed_bytes <= 0 and needed_inodes <= 0):
         return
     inodes = "" if room.free_inodes is None else f", {needed_inodes} inodes needed, {room.free_inodes} free"
     raise NoRoomError(
