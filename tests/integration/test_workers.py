@@ -109,6 +109,11 @@ def test_a_child_does_not_outlive_its_parent(tmp_path):
             os.close(ended)
 
 
+def test_a_signal_to_the_group_of_the_engine_does_not_reach_a_worker(pool):
+    """`timeout` and batch schedulers send SIGTERM to the group; a worker that died of it would be charged to its file."""
+    assert call(pool, os.getpgrp) != os.getpgrp()
+
+
 def test_a_page_that_wants_more_memory_than_a_worker_has_costs_its_task_and_not_the_worker(tmp_path, pool):
     bomb = tmp_path / "bomb.parquet"
     text = pa.array(["a" * 600_000_000])
