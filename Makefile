@@ -25,7 +25,7 @@ test: $(READY) ## run all tests but the long fault runs
 	$(BIN)/python -m pytest -m 'not slow'
 
 unit: $(READY) ## run the unit tests and the quick property tests, a few seconds
-	$(BIN)/python -m pytest -q -m 'not slow' tests/unit tests/property
+	HYPOTHESIS_PROFILE=quick $(BIN)/python -m pytest -q -m 'not slow' tests/unit tests/property
 
 check: $(READY) ## lint, format and types
 	$(BIN)/ruff check .
