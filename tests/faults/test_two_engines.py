@@ -301,6 +301,7 @@ def children(pid):
     return found
 
 
+@pytest.mark.timeout(600)  # a child killed just as it takes a task is found out by that task's time limit alone
 async def test_killed_children_cost_their_own_task_alone(bench):
     await children_killed(bench, ("swe_Latn", "jpn_Jpan", "arb_Arab", "eng_Latn", "deu_Latn"), 2)
 
