@@ -49,9 +49,6 @@ class Leases:
         self._held: dict[int, _Hold] = {}
         self._renewed_at = time.clock_gettime(_CLOCK)
 
-    def __len__(self) -> int:
-        return len(self._held)
-
     @contextmanager
     def hold(self, job: Job, scope: asyncio.Timeout) -> Iterator[None]:
         """Keep `job` renewed; when its lease is lost, `scope` expires, which cancels the work inside it."""

@@ -25,6 +25,7 @@ from asyncdl.core.names import split_name
 from asyncdl.core.retry import REFUSED_CONTENT
 from asyncdl.core.stages import MAX_SHARD_TOKENS
 from asyncdl.disk.layout import PARTIAL, tokenized_dir
+from asyncdl.disk.partial import sync_folder
 from asyncdl.errors import ConfigError, NoRoomError
 from asyncdl.store.reader import FileRow, Reader, TokenizedRow
 
@@ -81,7 +82,7 @@ def _publish(final: Path, lines: Lines, *, n_header_lines: int) -> None:
             os.fsync(file.fileno())
         if not _says_the_same(partial, final, n_header_lines):
             partial.replace(final)
-            _sync_folder(final.parent)
+            sync_folder(final.parent)
     finally:
         partial.unlink(missing_ok=True)
 
@@ -101,14 +102,6 @@ def _says_the_same(partial: Path, final: Path, n_header_lines: int) -> bool:
 def _pairs(old: BinaryIO, new: BinaryIO) -> Iterator[tuple[bytes, bytes]]:
     while (pair := (old.read(COMPARE_BYTES), new.read(COMPARE_BYTES))) != (b"", b""):
         yield pair
-
-
-def _sync_folder(folder: Path) -> None:
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
 
 
 def _download_manifest(reader: Reader) -> Lines:

@@ -14,6 +14,7 @@ import aiofiles.os
 from asyncdl.core.model import Digest
 from asyncdl.core.names import SafePath, display, folder_name, quote_path
 from asyncdl.core.near import did_you_mean, near
+from asyncdl.disk.partial import sync_folder
 from asyncdl.errors import ConfigError, RemoteError, UsageError
 from asyncdl.net.fetch import Fetcher
 from asyncdl.sources.entries import REPO_ID
@@ -121,12 +122,4 @@ async def _publish(content: bytes, path: Path) -> None:
     except BaseException:
         partial.unlink(missing_ok=True)
         raise
-    await asyncio.to_thread(_fsync_folder, path.parent)
-
-
-def _fsync_folder(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
+    await asyncio.to_thread(sync_folder, path.parent)
