@@ -9,8 +9,8 @@ from typing import Literal
 from asyncdl.core.names import SafePath
 
 Kind = Literal["download", "verify", "tokenize", "episode", "build", "upload"]
-SourceName = Literal["hub", "url"]
-DigestName = Literal["sha256", "git-sha1"]
+SourceName = Literal["hub", "url", "s3"]
+DigestName = Literal["sha256", "git-sha1", "md5"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,16 +34,22 @@ class Digest:
             return cls("sha256", hex_)
         if name == "git-sha1" and len(hex_) == 40:
             return cls("git-sha1", hex_)
+        if name == "md5" and len(hex_) == 32:
+            return cls("md5", hex_)
         raise ValueError(f"not a digest: {text!r}")
 
 
 @dataclass(frozen=True, slots=True)
 class Artifact:
-    """What becomes one local file. size_bytes and digest are None where the source does not say."""
+    """What becomes one local file. size_bytes and digest are None where the source does not say.
+
+    validator: the ETag that a listing names and every answer must have; None where there is no listing of them.
+    """
 
     path: SafePath
     size_bytes: int | None
     digest: Digest | None
+    validator: str | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -38,7 +38,7 @@ from asyncdl.engine.stages import Stages
 from asyncdl.engine.threads import Threads
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import DiskFailedError, NoRoomError, TransferError
-from asyncdl.net.aiohttp_transport import AiohttpTransport
+from asyncdl.net.aiohttp_transport import STALL_TIMEOUT_S, AiohttpTransport
 from asyncdl.net.client import Client
 from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
@@ -75,6 +75,7 @@ class EngineConfig:
     token: Secret | None
     lease_s: float
     version: str
+    stall_timeout_s: float = STALL_TIMEOUT_S
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -168,7 +169,7 @@ class Engine:
     async def _serve(self, jobs: Jobs, reader: Reader, threads: Threads) -> None:
         config = self._config
         async with AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(AiohttpTransport())
+            transport = await stack.enter_async_context(AiohttpTransport(stall_timeout_s=config.stall_timeout_s))
             pool = stack.enter_context(Pool(config.processes))
             gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)))
             credentials = Credentials(config.endpoint, config.token)
