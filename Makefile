@@ -35,10 +35,11 @@ check: $(READY) ## lint, format and types
 faults: $(READY) ## run the long fault runs
 	$(BIN)/python -m pytest -m slow
 
-bench: $(READY) ## measure start-up, queue and memory into benchmarks/results; takes minutes, wants a quiet machine
+bench: $(READY) ## measure start-up, queue, memory and transfers beside other programs; takes half an hour, wants a quiet machine
 	$(BIN)/python benchmarks/startup.py --out benchmarks/results/startup.md
 	$(BIN)/python -m benchmarks.job_queue --out benchmarks/results/queue.md
 	$(BIN)/python benchmarks/memory.py
+	$(BIN)/python benchmarks/transfer.py --out benchmarks/results/transfer.md
 
 clean: ## remove .venv, caches and builds; never data or a queue
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,7 +1,7 @@
 """What the user set: flags, then ASYNCDL_* variables, then ./asyncdl.toml, then defaults; read once, never changed.
 
 Each value knows where it came from. An unknown name is an error, for a setting that is silently ignored is worse
-than none. The Hub's token is read here too and leaves the environment, so that no child process inherits it.
+than none. The Hub's token and S3 keys are read here too and leave the environment: no child process inherits them.
 What only one place needs stays there: `sources` reads where the viewer and the user's catalogue are, `net` the proxies.
 """
 
@@ -18,6 +18,7 @@ from typing import Any
 
 from asyncdl.core.names import display
 from asyncdl.core.near import did_you_mean, near
+from asyncdl.core.s3_keys import S3Keys
 from asyncdl.core.secret import Secret
 from asyncdl.errors import ConfigError, UsageError
 
@@ -147,6 +148,7 @@ class Settings:
     allow_private: bool
     endpoint: str
     token: Secret | None
+    s3: S3Keys
     sources: Mapping[str, str]
 
     def explain(self) -> list[str]:
@@ -171,7 +173,8 @@ def load(flags: Mapping[str, object], *, environ: MutableMapping[str, str], fold
             values[name] = key.default()
     endpoint, sources["endpoint"] = _endpoint(environ)
     token, sources["token"] = _token(environ)
-    return Settings(**values, endpoint=endpoint, token=token, sources=MappingProxyType(sources))
+    sources["s3"] = "R2_* and AWS_*"
+    return Settings(**values, endpoint=endpoint, token=token, s3=_s3(environ), sources=MappingProxyType(sources))
 
 
 def _from_flags(flags: Mapping[str, object]) -> dict[str, tuple[Any, str]]:
@@ -255,7 +258,7 @@ def _token(environ: MutableMapping[str, str]) -> tuple[Secret | None, str]:
         return None, "HF_HUB_DISABLE_IMPLICIT_TOKEN"
     for name, text in given.items():
         if text:
-            return _checked(text, name), name
+            return _checked(text, f"the Hub's token from {name}"), name
     path = _token_path(environ)
     try:
         text = path.read_text(encoding="utf-8").strip()
@@ -266,7 +269,35 @@ def _token(environ: MutableMapping[str, str]) -> tuple[Secret | None, str]:
             f"the Hub's token file {path} cannot be read: {display(str(error))}",
             hint="mend its rights, set HF_TOKEN, or HF_HUB_DISABLE_IMPLICIT_TOKEN=1 to go without",
         ) from error
-    return (_checked(text, str(path)), str(path)) if text else (None, "default")
+    return (_checked(text, f"the Hub's token from {path}"), str(path)) if text else (None, "default")
+
+
+def _s3(environ: MutableMapping[str, str]) -> S3Keys:
+    """Take S3's and R2's keys; the secrets are gone from `environ` afterwards. What is wrong with them is told to those
+    who name a bucket, and to nobody else.
+    """
+
+    def secret(variable: str) -> Secret | None:
+        text = environ.pop(variable, "").strip()
+        return _checked(text, variable) if text else None
+
+    def text(*variables: str) -> str:
+        return next((value for value in (environ.get(one, "").strip() for one in variables) if value), "")
+
+    aws_key_id = text("AWS_ACCESS_KEY_ID")
+    environ.pop("AWS_ACCESS_KEY_ID", None)  # AWS's own chain would take half a pair for a mistake
+    return S3Keys(
+        r2_endpoint=text("R2_ENDPOINT_URL"),
+        r2_account_id=text("R2_ACCOUNT_ID"),
+        r2_key_id=text("R2_ACCESS_KEY_ID"),
+        r2_secret=secret("R2_SECRET_ACCESS_KEY"),
+        aws_endpoint=text("AWS_ENDPOINT_URL_S3", "AWS_ENDPOINT_URL"),
+        aws_region=text("AWS_REGION", "AWS_DEFAULT_REGION"),
+        aws_key_id=aws_key_id,
+        aws_secret=secret("AWS_SECRET_ACCESS_KEY"),
+        aws_session_token=secret("AWS_SESSION_TOKEN"),
+        aws_unsigned=text("AWS_NO_SIGN_REQUEST").lower() in _TRUE,
+    )
 
 
 def _token_path(environ: Mapping[str, str]) -> Path:
@@ -278,8 +309,8 @@ def _token_path(environ: Mapping[str, str]) -> Path:
     return cache / "huggingface" / "token"
 
 
-def _checked(text: str, source: str) -> Secret:
+def _checked(text: str, what: str) -> Secret:
     """Refuse what cannot stand in a header; the text itself is not shown."""
     if not re.fullmatch(r"[\x21-\x7e]+", text):
-        raise ConfigError(f"the Hub's token from {source} has blanks or odd characters in it", hint="copy it again")
+        raise ConfigError(f"{what} has blanks or odd characters in it", hint="copy it again")
     return Secret(text)

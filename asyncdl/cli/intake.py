@@ -139,7 +139,7 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
     """Do what `wish` says. Raises what `sources.resolve`, `recipe.make_recipe` and the store raise, NoRoomError where
     the files would not fit, and UsageError where there is nothing to tokenize; then nothing was enqueued.
     """
-    async with make_fetcher(found.endpoint, found.token, allow_private=found.allow_private) as fetcher:
+    async with make_fetcher(found.endpoint, found.token, allow_private=found.allow_private, keys=found.s3) as fetcher:
         recipe = await _recipe(wish, found, fetcher)
         resolved = await resolve(wish.target, wish.selection, fetcher=fetcher, endpoint=found.endpoint)
         survey = Survey(found.data_dir, resolved.local_root)

@@ -1,4 +1,4 @@
-"""Where a redirect may lead, and which header may go along. Pure.
+"""Where a redirect may lead, which header may go along, and which gate a request passes. Pure.
 
 Every hop's headers are built from nothing: what is not written here is not sent. HTTP clients that take headers
 away at a change of origin have forgotten some again and again (curl CVE-2018-1000007, requests CVE-2023-32681,
@@ -11,7 +11,7 @@ import ipaddress
 import re
 import string
 from dataclasses import dataclass
-from typing import Literal
+from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 
 from asyncdl.errors import TransferError
@@ -63,6 +63,51 @@ def origin_of(url: str) -> Origin:
     except ValueError:
         raise TransferError("redirect_scheme", "a URL with an impossible port") from None
     return Origin(scheme, parts.hostname.lower(), port or DEFAULT_PORTS[scheme])
+
+
+class GateName(NamedTuple):
+    """quota: the class of requests that the host counts together, '' where it has but one."""
+
+    host: str
+    quota: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.host} ({self.quota})" if self.quota else self.host
+
+
+class ClosedGate(NamedTuple):
+    """until: UTC seconds."""
+
+    gate: GateName
+    until: float
+
+
+HUB_QUOTAS = ("resolvers", "api", "pages")
+"""How the Hub counts requests (huggingface.co/docs/hub/rate-limits), in the words of its RateLimit headers."""
+
+
+def gate_of(url: str, hub: Origin) -> GateName:
+    """Return the gate that a request to `url` passes. hub: the one origin whose quotas are told apart.
+
+    Raises TransferError("redirect_scheme") as `origin_of` does.
+    """
+    origin = origin_of(url)
+    if origin != hub:
+        return GateName(origin.host)
+    path = urlsplit(url).path
+    if "/resolve/" in path:
+        return GateName(origin.host, "resolvers")
+    return GateName(origin.host, "api" if "/api/" in path else "pages")
+
+
+def gate_of_quota(asked: GateName, quota: str) -> GateName | None:
+    """Return the gate of the quota that an answer names. asked: the gate of its request.
+
+    None: a quota of the Hub that is none of those it documents, so nobody knows which requests it counts.
+    """
+    if not asked.quota:
+        return asked
+    return GateName(asked.host, quota) if quota in HUB_QUOTAS else None
 
 
 def _split(url: str) -> SplitResult:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -76,7 +76,8 @@ class Dataset:
 class Resolved:
     """What a name became: shared facts and a stream of artifacts in path order, read once.
 
-    origin: see Dataset. notes: what the user should know (partial conversion, corrected id), never swallowed.
+    origin: see Dataset. notes: what the user should know (partial conversion, corrected id), never swallowed;
+    complete when the artifacts have ended.
     """
 
     name: str
@@ -86,7 +87,7 @@ class Resolved:
     local_root: SafePath
     text_field: str
     artifacts: AsyncIterator[Artifact]
-    notes: tuple[str, ...] = ()
+    notes: Sequence[str] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

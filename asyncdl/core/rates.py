@@ -1,4 +1,4 @@
-"""Rates and ETAs from byte counts; time is an argument (monotonic seconds)."""
+"""Rates, ETAs and limits from byte counts; time is an argument (monotonic seconds)."""
 
 from __future__ import annotations
 
@@ -7,6 +7,10 @@ from dataclasses import dataclass
 
 HALF_LIFE_S = 10.0
 """Half of the rate shown is younger than this. Guess: calm enough to read, quick enough to believe."""
+
+
+BURST_S = 0.25
+"""What was not used so far may be used at once, this much of it: enough for a slot that was woken late. Guess."""
 
 
 @dataclass(slots=True)
@@ -36,6 +40,27 @@ class Rate:
     def per_s(self) -> float:
         """Units per second; 0.0 before two calls. Dividing by the weight removes the pull of the zero start."""
         return self._value / self._weight if self._weight > 0 else 0.0
+
+
+class Bucket:
+    """A token bucket that may be in debt: in any time t no more than `per_s` * (t + BURST_S) units are paid for, or one
+    taking more where that alone is larger. Owner: who limits.
+    """
+
+    def __init__(self, per_s: float, now: float) -> None:
+        """per_s: units per second, above zero. It begins full."""
+        self._per_s = per_s
+        self._level = self._full = per_s * BURST_S
+        self._at = now
+
+    def take(self, amount: float, now: float) -> float:
+        """Take `amount` units, there or not; return the seconds until they are paid for. Who takes later waits longer.
+
+        now: monotonic; a step back adds nothing.
+        """
+        self._level = min(self._full, self._level + max(now - self._at, 0.0) * self._per_s) - amount
+        self._at = max(now, self._at)
+        return max(-self._level / self._per_s, 0.0)
 
 
 def eta_s(remaining_bytes: int | None, per_s: float) -> float | None:

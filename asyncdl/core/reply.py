@@ -17,7 +17,7 @@ from asyncdl.errors import TransferError
 
 _CONTENT_RANGE = re.compile(r"bytes ([0-9]{1,19})-([0-9]{1,19})/([0-9]{1,19}|\*)")  # 19 digits hold 2**63
 _UNSATISFIED = re.compile(r"bytes \*/([0-9]{1,19})")
-_RATE_LIMIT = re.compile(r";\s*r=([0-9]{1,9})\s*;\s*t=([0-9]{1,9})")
+_COUNT = re.compile(r"[0-9]{1,9}")
 
 MAX_RETRY_AFTER_S = 3600.0
 """A longer Retry-After is taken as an hour: the Hub's longest quota window; what is beyond is a mistake."""
@@ -181,9 +181,9 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
     quota, of which only Retry-After can speak (RFC 9110 §10.2.3: seconds or a date). A date without a zone is UTC
     (§5.6.7, asctime).
     """
-    spent = [float(limit[2]) for limit in _RATE_LIMIT.finditer(headers.get("ratelimit", "")) if int(limit[1]) == 0]
+    spent = spent_quotas(headers)
     if status == 429 and spent:
-        return min(max(spent) + 1.0, MAX_RETRY_AFTER_S)
+        return min(max(spent.values()) + 1.0, MAX_RETRY_AFTER_S)
     value = headers.get("retry-after", "").strip()
     if value.isdecimal():
         return min(float(value), MAX_RETRY_AFTER_S)
@@ -193,3 +193,19 @@ def retry_after_s(status: int, headers: Mapping[str, str], now: float) -> float 
         return None
     at = at.replace(tzinfo=at.tzinfo or UTC)
     return min(max(at.timestamp() - now, 0.0), MAX_RETRY_AFTER_S)
+
+
+def spent_quotas(headers: Mapping[str, str]) -> dict[str, float]:
+    """Return {quota: seconds until it is filled again} of those that `RateLimit` calls used up, whatever the status.
+
+    Item names as the host gives them, without quotes (draft-ietf-httpapi-ratelimit-headers: r remaining, t reset).
+    """
+    spent: dict[str, float] = {}
+    for item in headers.get("ratelimit", "").split(","):
+        name, *parameters = (part.strip() for part in item.split(";"))
+        said = dict(parameter.partition("=")[::2] for parameter in parameters)
+        remaining, reset = _COUNT.fullmatch(said.get("r", "")), _COUNT.fullmatch(said.get("t", ""))
+        if remaining and reset and int(remaining[0]) == 0:
+            quota = name.strip('"')
+            spent[quota] = max(spent.get(quota, 0.0), min(float(reset[0]), MAX_RETRY_AFTER_S))
+    return spent

@@ -26,6 +26,10 @@ SEGMENT_MAX_DELAY_S = 5.0
 MAX_STREAK = 6
 """Failed requests in a row, no byte between them, before a transfer gives its attempt up. Guess."""
 
+RELOCATE_FROM = 3
+"""Silent or broken requests in a row before the signed URL is asked for anew: the second went to another address where
+there is one, so now the URL itself, or the edge it leads to, is in doubt. Guess."""
+
 MAX_SPREAD_S = 60.0
 """Jobs that a host sent away together come back over this long, or over as long as the pause was. Guess."""
 
@@ -81,6 +85,10 @@ TREATMENTS: dict[str, Meaning] = {
     "unauthorized": Meaning(Treatment.NEVER, "set HF_TOKEN, or `hf auth login`, then enqueue again"),
     "bad_token": Meaning(Treatment.NEVER, "the token is not valid; make a new one, then enqueue again"),
     "gated": Meaning(Treatment.NEVER, "accept the terms on the dataset's page with this token's account"),
+    "bad_keys": Meaning(Treatment.NEVER, "the S3 keys are not valid there; set the right ones, then enqueue again"),
+    "keys_expired": Meaning(Treatment.AGAIN, "renew the keys, for example with `aws sso login`"),
+    "clock_wrong": Meaning(Treatment.AGAIN, "set this machine's clock: S3 allows 15 minutes"),
+    "archived": Meaning(Treatment.NEVER, "restore it from its archive, then enqueue again"),
     "forbidden": Meaning(Treatment.NEVER, "this account may not read it"),
     "not_found": Meaning(Treatment.NEVER, "it was removed, or the revision is wrong; enqueue again"),
     "gone": Meaning(Treatment.NEVER, "it was removed for good"),
@@ -192,3 +200,8 @@ def after_request(error_class: str, streak: int, jitter: float) -> float | None:
     if not may_repeat or streak >= MAX_STREAK:
         return None
     return full_jitter(SEGMENT_BASE_DELAY_S, SEGMENT_MAX_DELAY_S, streak, jitter)
+
+
+def must_relocate(error_class: str, streak: int) -> bool:
+    """Whether the URL that a redirect led to is given up: the step of the ladder after new connections."""
+    return error_class in UNREACHABLE and streak >= RELOCATE_FROM

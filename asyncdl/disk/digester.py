@@ -12,18 +12,20 @@ class Digester:
 
     def __init__(self, wanted: Digest | None, size_bytes: int) -> None:
         self._sha256 = hashlib.sha256()
-        self._git = None
+        self._other = None
         if wanted is not None and wanted.name == "git-sha1":
-            self._git = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+            self._other = hashlib.sha1(b"blob %d\0" % size_bytes, usedforsecurity=False)
+        elif wanted is not None and wanted.name == "md5":
+            self._other = hashlib.md5(usedforsecurity=False)
 
     def update(self, block: bytes | memoryview) -> None:
         self._sha256.update(block)
-        if self._git is not None:
-            self._git.update(block)
+        if self._other is not None:
+            self._other.update(block)
 
     def hexdigest(self) -> str:
         """Return the digest of the kind that was wanted; sha256 where none was."""
-        return self.sha256() if self._git is None else self._git.hexdigest()
+        return self.sha256() if self._other is None else self._other.hexdigest()
 
     def sha256(self) -> str:
         return self._sha256.hexdigest()

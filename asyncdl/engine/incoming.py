@@ -27,7 +27,8 @@ HASH_STEP_BYTES = 8 << 20
 class Incoming:
     """Owner of the ranges of one partial. had: what an earlier attempt left, durable already.
 
-    A file of one segment is neither synced nor recorded before its end: it has nothing to resume from.
+    A file of one segment is neither synced nor recorded before its end: it has nothing to resume from. Of a larger one
+    a kill costs little more than SEGMENT_BYTES and what is on its way, however long its segments have become.
     """
 
     def __init__(self, job: Job, tools: Tools, partial: Partial, pinned: Pinned, had: RangeSet) -> None:
@@ -42,6 +43,7 @@ class Incoming:
         self._want_sync = asyncio.Event()
         self._synced = asyncio.Condition()
         self._is_over = False
+        self._n_undurable = 0
 
     @property
     def is_whole(self) -> bool:
@@ -59,8 +61,8 @@ class Incoming:
         self.pinned = pinned
         self._grown.set()
 
-    async def write(self, at: int, block: bytearray) -> bool:
-        """Write what is not there yet of `block`, which begins at offset `at`; return whether anything was new.
+    async def write(self, at: int, block: memoryview) -> int:
+        """Write what is not there yet of `block`, which begins at offset `at`; return how many bytes were new.
 
         Nothing is overwritten, not even what another answer is writing just now: the digest may have passed there, and
         two answers may differ where they should not.
@@ -71,14 +73,18 @@ class Incoming:
         try:
             for gap in gaps:
                 self._tools.disk_gate.spend(len(gap))
-                piece = memoryview(block)[gap.start - at : gap.stop - at]  # a copy each would double the memory
+                piece = block[gap.start - at : gap.stop - at]  # a copy each would double the memory
                 await self._tools.threads.call(self._partial.write, gap.start, piece)
                 self.written = self.written.add(gap)
         finally:
             for gap in gaps:
                 self._in_flight.remove(gap)
         self._grown.set()
-        return bool(gaps)
+        n_new = sum(map(len, gaps))
+        self._n_undurable += n_new
+        if self._n_undurable >= SEGMENT_BYTES:
+            self._want_sync.set()
+        return n_new
 
     async def make_durable(self, start: int, stop: int) -> None:
         """Wait until a sync that began after [start, stop) was written is recorded, or the round is over."""
@@ -108,7 +114,7 @@ class Incoming:
 
     async def sync(self) -> None:
         """Make what is written durable, then record it: this order is what makes `had` true after a crash."""
-        written = self.written
+        written, self._n_undurable = self.written, 0
         if written == self.had or not self._is_resumable:
             return
         await self._tools.threads.call(self._partial.sync)

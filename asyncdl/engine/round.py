@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Literal
 
 from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Job
-from asyncdl.core.plan import SEGMENT_BYTES, Demand, segments
+from asyncdl.core.plan import SEGMENT_BYTES, Rest, gaps, next_segment, segment_bytes, share
 from asyncdl.core.ranges import ByteRange
 from asyncdl.core.reply import Body, Pinned
-from asyncdl.core.retry import PARK_FROM_S, TREATMENTS, Treatment, after_request
+from asyncdl.core.retry import PARK_FROM_S, TREATMENTS, Treatment, after_request, must_relocate
 from asyncdl.disk.digester import Digester
 from asyncdl.engine.incoming import Incoming
 from asyncdl.engine.tools import Tools
@@ -24,19 +25,39 @@ from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
 from asyncdl.net.transport import Response
 
-WRITE_BYTES = 256 << 10
-"""Blocks are gathered to this before they are written: a thread hop each 64 KiB would cost more than the copy. 128
-requests hold 32 MiB this way."""
-
 MAX_IGNORED = 3
 """Ranges ignored in a row before the host is taken not to serve any. Guess: caches do it now and then."""
 
-Asked = ByteRange | None
-"""What one request asks for; None is the whole object, from a host that ignores ranges."""
+
+@dataclass(slots=True, eq=False)
+class Ask:
+    """One request under way for [start, stop); stop None: for the whole object, from a host that ignores ranges.
+
+    at: the next byte it will bring. Another request may take [stop', stop) over: then stop moves to stop'. is_twin:
+    another request asks for the same bytes. is_in: all of it has come, it waits to be durable.
+    """
+
+    start: int
+    stop: int | None
+    began_at: float
+    at: int = 0
+    is_twin: bool = False
+    is_in: bool = False
+    task: asyncio.Task[None] | None = None
+
+    @property
+    def range(self) -> ByteRange | None:
+        return None if self.stop is None else ByteRange(self.start, self.stop)
+
+    def rest(self, now: float) -> Rest:
+        assert self.stop is not None
+        age_s = now - self.began_at
+        per_s = (self.at - self.start) / age_s if age_s > 0 else 0.0
+        return Rest(self.at, self.stop, age_s, per_s, self.is_twin)
 
 
 class Round:
-    """Owner of the pending segments and of the tasks that fetch them. `run` once."""
+    """Owner of what is not asked for yet and of the tasks that fetch. `run` once."""
 
     def __init__(
         self, job: Job, tools: Tools, remote: RemoteObject, incoming: Incoming, wake: Callable[[], None]
@@ -46,20 +67,27 @@ class Round:
         self._remote = remote
         self._incoming = incoming
         self._wake = wake
-        self._pending: deque[Asked] = deque()
-        self._n_open = 0
+        self._host = remote.host
+        self._loop = asyncio.get_running_loop()
+        self._todo: list[ByteRange] = []  # ascending: the digest follows the front
+        self._whole: Literal["no", "todo", "asked"] = "no"
+        self._open: set[Ask] = set()
         self._n_later = 0
         self._streak = 0
         self._n_ignored = 0
+        self._per_s: float | None = None
         self._is_planned = False
-        self._takes_whole = False
         self._draining = False
-        self._fetches: set[asyncio.Task[None]] = set()
-        self._ended: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self._ended: asyncio.Future[None] = self._loop.create_future()
 
-    def demand(self) -> Demand:
-        n_waiting = 0 if self._ended.done() else len(self._pending)  # a task group that ends takes no more tasks
-        return Demand(self._job.id, self._n_open, n_waiting)
+    @property
+    def n_open(self) -> int:
+        return len(self._open)
+
+    @property
+    def can_start(self) -> bool:
+        """Whether another request could begin; a task group that ends takes no more tasks."""
+        return not self._ended.done() and (bool(self._todo) or self._whole == "todo")
 
     async def run(self) -> Digester | None:
         """Fetch what is missing; return the digests of the whole file, None if drained before the end.
@@ -79,8 +107,7 @@ class Round:
                     digest.cancel()
                 await self._incoming.sync()  # what the last segments brought, before their slots are free
                 await self._incoming.end()
-                for fetch in self._fetches:
-                    fetch.cancel()  # a whole object that a drain does not wait for, or bytes that came another way
+                self._cancel(self._open)  # a whole object that a drain does not wait for, or bytes that came otherwise
         except BaseExceptionGroup as group:
             error = first_of(group)
             if self._ended.done() and not self._ended.cancelled() and self._ended.exception() is error:
@@ -95,19 +122,21 @@ class Round:
         size_bytes = self._incoming.pinned.size_bytes
         self._is_planned = size_bytes is not None
         if size_bytes is None:
-            self._pending.append(ByteRange(0, SEGMENT_BYTES))  # its answer tells the size
+            self._todo = [ByteRange(0, SEGMENT_BYTES)]  # its answer tells the size
         else:
-            self._pending.extend(segments(size_bytes, self._incoming.written))
+            self._todo = gaps(size_bytes, self._incoming.written)
 
     def drain(self) -> None:
         """Begin no more segments; end once the open ones are durable. A whole object is too long to wait for."""
         self._draining = True
-        self._pending.clear()
+        self._todo.clear()
+        if self._whole == "todo":
+            self._whole = "asked"
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        waited_for = 0 if self._draining and self._takes_whole else self._n_open
-        idle = waited_for == 0 and (self._draining or not (self._pending or self._n_later))
+        n_waited_for = 0 if self._draining and self._whole != "no" else len(self._open)
+        idle = n_waited_for == 0 and (self._draining or not (self.can_start or self._n_later))
         if (self._incoming.is_whole or idle) and not self._ended.done():
             self._ended.set_result(None)
 
@@ -115,104 +144,137 @@ class Round:
         if not self._ended.done():
             self._ended.set_exception(error)
 
+    # --- what slots are for
+
     def start_next(self) -> asyncio.Task[None]:
         """Begin the next segment; the task ends when its slot is free again."""
-        asked = self._pending.popleft()
-        self._n_open += 1
-        fetch = self._group.create_task(self._fetch(asked), name=f"fetch {self._job.path} {asked}")
-        self._fetches.add(fetch)
-        fetch.add_done_callback(self._fetches.discard)
-        return fetch
+        if self._whole == "todo":
+            self._whole = "asked"
+            return self._start(0, None)
+        gap = self._todo.pop(0)
+        segment = next_segment(gap, segment_bytes(self._per_s)) if self._is_planned else gap
+        if segment.stop < gap.stop:
+            self._todo.insert(0, ByteRange(segment.stop, gap.stop))
+        return self._start(segment.start, segment.stop)
 
-    async def _fetch(self, asked: Asked) -> None:
+    def start_share(self) -> asyncio.Task[None] | None:
+        """Let a slot that has nothing else to do help the slowest request; None where that does not pay."""
+        if self._ended.done() or self._draining:
+            return None
+        now = self._loop.time()
+        asks = [ask for ask in self._open if ask.stop is not None and not ask.is_in]
+        found = share([ask.rest(now) for ask in asks])
+        if found is None:
+            return None
+        slow = asks[found.index]
+        stop = slow.stop
+        if found.cut == slow.at:
+            slow.is_twin = True
+        else:
+            slow.stop = found.cut
+        return self._start(found.cut, stop, is_twin=slow.is_twin)
+
+    def _start(self, start: int, stop: int | None, *, is_twin: bool = False) -> asyncio.Task[None]:
+        ask = Ask(start, stop, self._loop.time(), start, is_twin)
+        self._open.add(ask)
+        ask.task = self._group.create_task(self._fetch(ask), name=f"fetch {self._job.path} [{start}, {stop})")
+        return ask.task
+
+    async def _fetch(self, ask: Ask) -> None:
         self._tools.meter.n_requests += 1
         try:
-            await self._stream(asked)
+            await self._stream(ask)
         except TransferError as error:
-            self._after_failure(asked, error)
+            self._after_failure(ask, error)
         finally:
             self._tools.meter.n_requests -= 1
-            self._n_open -= 1
+            self._open.discard(ask)
             self._end_if_over()
 
     # --- one answer
 
-    async def _stream(self, asked: Asked) -> None:
-        async with self._remote.open(asked, self._incoming.pinned) as (body, response):
+    async def _stream(self, ask: Ask) -> None:
+        async with self._remote.open(ask.range, self._incoming.pinned) as (body, response):
             self._incoming.pin(body.pinned)
-            stop = self._accept(asked, body)
-            reached = await self._receive(response, body.start, stop)
-        if stop is None:
-            self._incoming.pin(Pinned(reached, self._incoming.pinned.validator))
-        elif reached < stop:
-            raise TransferError("short_body", f"the body ended after {reached - body.start} bytes")
-        if rest := self._rest_of(asked):
+            limit = self._accept(ask, body)
+            await self._receive(ask, response, limit)
+        if limit is None:
+            self._incoming.pin(Pinned(ask.at, self._incoming.pinned.validator))
+        elif ask.at < limit and (ask.stop is None or ask.at < ask.stop):
+            raise TransferError("short_body", f"the body ended after {ask.at - ask.start} bytes")
+        self._note_rate(ask)
+        ask.is_in = True
+        if rest := self._rest_of(ask):
             self._ask_again(rest, wait_s=0.0)  # a shorter range than asked for is lawful (RFC 9110 §14.2)
-        await self._incoming.make_durable(body.start, reached)
+        self._cancel(one for one in self._open if one.is_twin and not one.is_in and not self._rest_of(one))
+        await self._incoming.make_durable(ask.start, ask.at)
 
-    def _accept(self, asked: Asked, body: Body) -> int | None:
-        """Plan by what the answer says of the object; return where reading stops, None for the body's end."""
+    def _note_rate(self, ask: Ask) -> None:
+        per_s = (ask.at - ask.start) / max(self._loop.time() - ask.began_at, 1e-3)
+        self._per_s = per_s if self._per_s is None else (self._per_s + per_s) / 2
+
+    def _cancel(self, asks: Iterable[Ask]) -> None:
+        for ask in asks:
+            if ask.task is not None:
+                ask.task.cancel()
+
+    def _accept(self, ask: Ask, body: Body) -> int | None:
+        """Plan by what the answer says of the object; return where its bytes end, None for the body's end."""
         size_bytes = body.pinned.size_bytes
-        if asked is None:
+        if ask.stop is None:
             return size_bytes if body.stop is None else body.stop  # nothing is read past what is known
         if size_bytes is None:
             self._abandon_ranges()
             raise TransferError("range_ignored", "the host does not say how large the object is")
-        if body.ignored_range and size_bytes > asked.stop - asked.start:
+        if body.ignored_range and size_bytes > ask.stop - ask.start:
             self._n_ignored += 1
             if self._n_ignored >= MAX_IGNORED:
                 self._abandon_ranges()
             raise TransferError("range_ignored", "the host sent the whole object for a range of it")
         self._n_ignored = 0
+        ask.stop = min(ask.stop, size_bytes)
         if not self._is_planned:
             self._is_planned = True
-            rest = segments(size_bytes, self._incoming.written)
-            self._pending.extend(one for one in rest if one.start >= asked.stop)
+            asked = [ByteRange(0, ask.stop)] if ask.stop else []
+            self._todo = gaps(size_bytes, self._incoming.written.union(asked))
             self._wake()
         return body.stop
 
     def _abandon_ranges(self) -> None:
         """From here on the object comes whole, in one request; ranges that failed are not asked for again."""
-        if not self._takes_whole:
-            self._takes_whole = True
-            self._pending.clear()
-            self._pending.append(None)
+        if self._whole == "no":
+            self._whole = "todo"
+            self._todo.clear()
             self._wake()
 
-    async def _receive(self, response: Response, at: int, stop: int | None) -> int:
-        """Write the body's blocks from offset `at` on, never past `stop`; return where it ended."""
-        gathered = bytearray()
-        try:
-            async for block in response.blocks():
-                self._tools.meter.n_bytes += len(block)
-                gathered += block
-                if stop is not None and at + len(gathered) > stop:
-                    gathered.clear()
-                    raise TransferError("too_large", "the body is longer than it was said to be")
-                if len(gathered) >= WRITE_BYTES:
-                    await self._write(at, gathered)
-                    at += len(gathered)
-                    gathered = bytearray()
-        finally:
-            if gathered:
-                await self._write(at, gathered)
-        return at + len(gathered)
-
-    async def _write(self, at: int, block: bytearray) -> None:
-        if await self._incoming.write(at, block):
-            self._streak = 0
+    async def _receive(self, ask: Ask, response: Response, limit: int | None) -> None:
+        """Write the body's blocks, never past `limit`; stop early where another request has taken the rest over."""
+        async for block in response.blocks():
+            if limit is not None and ask.at + len(block) > limit:
+                raise TransferError("too_large", "the body is longer than it was said to be")
+            await self._tools.rate_gate.passed(len(block))
+            own = block if ask.stop is None else block[: max(ask.stop - ask.at, 0)]
+            if n_new := await self._incoming.write(ask.at, own):
+                self._streak = 0
+                self._tools.meter.n_bytes += n_new
+                self._tools.pacing.came(self._host, n_new)
+            ask.at += len(own)
+            if len(own) < len(block) or (ask.at == ask.stop and ask.stop != limit):
+                return
 
     # --- failures
 
-    def _after_failure(self, asked: Asked, error: TransferError) -> None:
-        """Put the rest of `asked` back, now or later, or end the attempt."""
+    def _after_failure(self, ask: Ask, error: TransferError) -> None:
+        """Put the rest of what was asked back, now or later, or end the attempt."""
         is_pause = TREATMENTS[error.error_class].treatment is Treatment.PARK and error.retry_after_s is not None
         if is_pause:
-            self._after_pause(asked, error)
+            self._after_pause(ask, error)
             return
         if error.error_class == "odd_reply" and not self._is_planned:
             self._abandon_ranges()  # no range of it can be had: it is empty (416), or the host takes no ranges
         self._streak += 1
+        if must_relocate(error.error_class, self._streak):
+            self._remote.relocate()
         wait_s = after_request(error.error_class, self._streak, random.random())  # noqa: S311 - spreads load
         if wait_s is None:
             self._fail(error)
@@ -220,37 +282,42 @@ class Round:
         self._tools.listen(
             RequestFailed(path=self._job.path, error_class=error.error_class, message=error.message, wait_s=wait_s)
         )
-        self._ask_again(self._rest_of(asked), wait_s=wait_s)
+        self._ask_again(self._rest_of(ask), wait_s=wait_s)
 
-    def _after_pause(self, asked: Asked, error: TransferError) -> None:
+    def _after_pause(self, ask: Ask, error: TransferError) -> None:
         """The host or the disk wants to be left alone: that is nobody's failure."""
         wait_s = error.retry_after_s or 0.0
         if error.error_class == "no_room":
-            self._tools.disk_gate.close(SEGMENT_BYTES if asked is None else len(asked))
+            self._tools.disk_gate.close(SEGMENT_BYTES if ask.stop is None else ask.stop - ask.start)
         if wait_s > PARK_FROM_S:
             self._fail(error)
         else:
-            self._ask_again(self._rest_of(asked), wait_s=wait_s)
+            self._ask_again(self._rest_of(ask), wait_s=wait_s)
 
-    def _rest_of(self, asked: Asked) -> list[Asked]:
-        """Return what of `asked` must still be asked for."""
-        if self._takes_whole or asked is None:
-            return [None] if asked is None and not self._incoming.is_whole else []
-        size_bytes = self._incoming.pinned.size_bytes
-        stop = asked.stop if size_bytes is None else min(asked.stop, size_bytes)
-        return list(self._incoming.written.missing(ByteRange(asked.start, stop))) if asked.start < stop else []
+    def _rest_of(self, ask: Ask) -> list[ByteRange | None]:
+        """Return what of `ask` must still be asked for, and is not by another one; None stands for the whole."""
+        if self._whole != "no" or ask.stop is None:
+            return [None] if ask.stop is None and not self._incoming.is_whole else []
+        others = [
+            ByteRange(one.at, one.stop) for one in self._open if one is not ask and one.stop and one.at < one.stop
+        ]
+        covered = self._incoming.written.union(others)
+        return list(covered.missing(ByteRange(ask.start, ask.stop))) if ask.start < ask.stop else []
 
-    def _ask_again(self, ranges: list[Asked], *, wait_s: float) -> None:
+    def _ask_again(self, ranges: list[ByteRange | None], *, wait_s: float) -> None:
         if ranges and not self._draining:
             self._n_later += 1
-            asyncio.get_running_loop().call_later(wait_s, self._put_back, ranges)
+            self._loop.call_later(wait_s, self._put_back, ranges)
 
-    def _put_back(self, ranges: list[Asked]) -> None:
+    def _put_back(self, ranges: list[ByteRange | None]) -> None:
         self._n_later -= 1
         if self._ended.done() or self._draining:
             self._end_if_over()
             return
-        self._pending.extendleft(reversed(ranges))  # the front first: the digest follows it
+        if self._whole == "no":
+            self._todo = sorted([*self._todo, *(one for one in ranges if one is not None)])
+        else:
+            self._whole = "todo" if None in ranges else self._whole
         self._wake()
 
 

@@ -31,6 +31,7 @@ from asyncdl.engine.disk_gate import DiskGate
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.manifests import write_manifests
 from asyncdl.engine.meter import Meter
+from asyncdl.engine.pacing import Pacing
 from asyncdl.engine.pool import Pool
 from asyncdl.engine.round import first_of
 from asyncdl.engine.scheduler import Scheduler
@@ -39,10 +40,13 @@ from asyncdl.engine.threads import Threads
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import DiskFailedError, NoRoomError, TransferError
 from asyncdl.net.aiohttp_transport import STALL_TIMEOUT_S, AiohttpTransport
+from asyncdl.net.body_transport import BodyTransport
 from asyncdl.net.client import Client
 from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
+from asyncdl.net.rate import RateGate
 from asyncdl.store import migrate, place
+from asyncdl.store.hosts import Hosts
 from asyncdl.store.jobs import Jobs
 from asyncdl.store.presence import Presence
 from asyncdl.store.reader import Reader
@@ -53,6 +57,7 @@ KINDS: tuple[Kind, ...] = ("download", "verify", "tokenize")
 
 BEAT_EVERY_S = 1.0
 RESCUE_EVERY_S = 5.0
+REMEMBER_EVERY_S = 5.0
 MANIFESTS_EVERY_S = 60.0
 """Guesses: often enough for a person who looks on; each is one short read or write."""
 
@@ -62,7 +67,10 @@ MANIFESTS_SHARE = 50
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineConfig:
-    """only: kinds to work on, None for all. forever: do not end when the queue is empty."""
+    """only: kinds to work on, None for all. forever: do not end when the queue is empty.
+
+    max_rate_per_s: bytes per second of the whole engine. per_host: requests to one host at most. None: no limit.
+    """
 
     queue: Path
     data_dir: Path
@@ -75,7 +83,14 @@ class EngineConfig:
     token: Secret | None
     lease_s: float
     version: str
+    max_rate_per_s: float | None = None
+    per_host: int | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
+
+    @property
+    def ceiling(self) -> int:
+        """Requests to one host at most."""
+        return self.workers if self.per_host is None else min(self.workers, self.per_host)
 
     @property
     def kinds(self) -> tuple[Kind, ...]:
@@ -155,7 +170,7 @@ class Engine:
             await jobs.start_engine(
                 identity=identity, version=config.version, workers=config.workers, pid=os.getpid(), now=time.time()
             )
-            self._main = asyncio.ensure_future(self._serve(jobs, reader, threads))
+            self._main = asyncio.ensure_future(self._serve(writer, jobs, reader, threads))
             try:
                 await self._main
             except asyncio.CancelledError:
@@ -166,12 +181,19 @@ class Engine:
                 raise first_of(group) from group
             await jobs.end_engine(now=time.time())
 
-    async def _serve(self, jobs: Jobs, reader: Reader, threads: Threads) -> None:
+    async def _serve(self, writer: Writer, jobs: Jobs, reader: Reader, threads: Threads) -> None:
         config = self._config
         async with AsyncExitStack() as stack:
-            transport = await stack.enter_async_context(AiohttpTransport(stall_timeout_s=config.stall_timeout_s))
+            stall_timeout_s = config.stall_timeout_s
+            other = await stack.enter_async_context(AiohttpTransport(stall_timeout_s=stall_timeout_s))
+            transport = await stack.enter_async_context(
+                BodyTransport(other, n_slots=config.workers, stall_timeout_s=stall_timeout_s)
+            )
             pool = stack.enter_context(Pool(config.processes))
-            gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)))
+            hosts = Hosts(writer)
+            pacing = Pacing(config.ceiling, await hosts.paces(now=time.time()))
+            gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)), pacing.refused)
+            gates.restore(await hosts.closed_gates(now=time.time()), time.time())
             credentials = Credentials(config.endpoint, config.token)
             tools = Tools(
                 client=Client(transport, credentials, gates, allow_private=config.allow_private),
@@ -179,6 +201,8 @@ class Engine:
                 leases=Leases(jobs, config.lease_s),
                 threads=threads,
                 disk_gate=DiskGate(config.data_dir, threads, self._listen),
+                pacing=pacing,
+                rate_gate=RateGate(config.max_rate_per_s),
                 meter=Meter(),
                 listen=self._tell,
             )
@@ -190,6 +214,8 @@ class Engine:
                         ("renew", tools.leases.renew_for_ever()),
                         ("rescue", self._rescue_for_ever(jobs)),
                         ("beat", self._beat_for_ever(tools)),
+                        ("pace", pacing.tick_for_ever()),
+                        ("hosts", _remember_for_ever(hosts, pacing, gates)),
                         ("disk", tools.disk_gate.watch_for_ever()),
                         ("manifests", self._manifests_for_ever(threads)),
                         ("end", self._watch_for_end(reader)),
@@ -198,6 +224,7 @@ class Engine:
                 await self._work()
                 for service in services:
                     service.cancel()
+            await _remember(hosts, pacing, gates)
 
     def _compose(self, tools: Tools, pool: Pool, reader: Reader) -> None:
         config = self._config
@@ -261,6 +288,21 @@ class Engine:
             with suppress(NoRoomError):
                 await threads.call(write_manifests, self._config.queue, self._config.data_dir)
             took_s = time.monotonic() - began
+
+
+async def _remember_for_ever(hosts: Hosts, pacing: Pacing, gates: Gates) -> None:
+    while True:
+        await asyncio.sleep(REMEMBER_EVERY_S)
+        await _remember(hosts, pacing, gates)
+
+
+async def _remember(hosts: Hosts, pacing: Pacing, gates: Gates) -> None:
+    """Write down what the next engine should know of the hosts."""
+    now = time.time()
+    for closed in gates.to_keep(now):
+        await hosts.close_gate(closed.gate, until=closed.until, now=now)
+    for pace in pacing.to_remember():
+        await hosts.remember_pace(pace.host, hint=pace.hint, cap=pace.cap, now=now)
 
 
 def _require_room(reader: Reader, config: EngineConfig) -> None:

@@ -9,12 +9,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
+from typing import Protocol
 
 from asyncdl.core.model import Job
-from asyncdl.core.plan import choose
+from asyncdl.core.plan import Demand, choose
 from asyncdl.disk.layout import final_path
-from asyncdl.engine.attempts import Attempts
+from asyncdl.engine.attempts import Attempts, Done, Unfinished
+from asyncdl.engine.small import Small, without_file
 from asyncdl.engine.tools import Tools
 from asyncdl.engine.transfer import Transfer
 from asyncdl.store.reader import Reader
@@ -24,6 +27,21 @@ LOOK_EVERY_S = 0.5
 
 CLAIM_BATCH = 64
 """Jobs in one claim at most, so that several engines share a small queue. Guess."""
+
+
+class Fetch(Protocol):
+    """What gets slots: a Transfer, or a Small."""
+
+    job: Job
+    host: str
+
+    def demand(self) -> Demand: ...
+
+    def start_next(self) -> asyncio.Future[None]: ...
+
+    def start_share(self) -> asyncio.Future[None] | None: ...
+
+    def drain(self) -> None: ...
 
 
 class Scheduler:
@@ -40,13 +58,14 @@ class Scheduler:
         self._tools = tools
         self._attempts = attempts
         self._reader = reader
-        self._active: dict[int, Transfer] = {}
-        self._asking: dict[int, Transfer] = {}  # those with segments to start, in the order they first asked
+        self._active: dict[int, Fetch] = {}
+        self._asking: dict[int, Fetch] = {}  # those with segments to start, in the order they first asked
         self._hungry = asyncio.Event()
         self._draining = False
         self._none_left = False
         self.idle: Callable[[], None] = lambda: None
         tools.disk_gate.opened = self._dispatch
+        tools.pacing.changed = self._dispatch
 
     def __repr__(self) -> str:
         return f"<Scheduler {self._n_slots - self._n_free}/{self._n_slots} slots, {len(self._active)} transfers>"
@@ -88,9 +107,14 @@ class Scheduler:
         claimed = await self._tools.jobs.claim(
             "download", self._n_claimable, now=time.time(), lease_s=self._tools.leases.lease_s
         )
-        for job in claimed:
-            group.create_task(self._transfer(job), name=f"transfer {job.path}")
+        places = [(job, self._final_path(job)) for job in claimed]
+        small = await self._tools.threads.call(without_file, places)
+        for job, final in places:
+            group.create_task(self._transfer(job, final, is_small=job.id in small), name=f"transfer {job.path}")
         return len(claimed)
+
+    def _final_path(self, job: Job) -> Path:
+        return final_path(self._data_dir, self._reader.dataset(job.dataset_id).local_root, job.path)
 
     async def _until_hungry(self, *, timeout_s: float | None) -> None:
         try:
@@ -100,24 +124,38 @@ class Scheduler:
             pass
         self._hungry.clear()
 
-    async def _transfer(self, job: Job) -> None:
+    async def _transfer(self, job: Job, final: Path, *, is_small: bool) -> None:
         dataset = self._reader.dataset(job.dataset_id)
-        final = final_path(self._data_dir, dataset.local_root, job.path)
         transfer = Transfer(job, dataset, final, self._tools, self._serve)
-        self._active[job.id] = transfer
-        try:
-            if self._draining:
-                transfer.drain()
-            await self._attempts.run(job, transfer.run, lambda: transfer.progressed)
-        finally:
-            for known in (self._active, self._asking):
-                if known.get(job.id) is transfer:  # or a later attempt has its place
-                    del known[job.id]
-            self._dispatch()
 
-    def _serve(self, transfer: Transfer) -> None:
-        """`transfer` has segments to start."""
-        self._asking[transfer.job.id] = transfer
+        async def work() -> Done | Unfinished:
+            if is_small:
+                small = Small(job, dataset, final, self._tools, self._serve)
+                self._begin(small)
+                if (settled := await small.run()) is not None:
+                    return settled
+            self._begin(transfer)
+            return await transfer.run()
+
+        try:
+            await self._attempts.run(job, work, lambda: transfer.progressed)
+        finally:
+            self._end(job)
+
+    def _begin(self, fetch: Fetch) -> None:
+        self._active[fetch.job.id] = fetch
+        if self._draining:
+            fetch.drain()
+
+    def _end(self, job: Job) -> None:
+        for known in (self._active, self._asking):
+            if job.id in known and known[job.id].job.attempt == job.attempt:  # or a later attempt has its place
+                del known[job.id]
+        self._dispatch()
+
+    def _serve(self, fetch: Fetch) -> None:
+        """`fetch` has a request to start."""
+        self._asking[fetch.job.id] = fetch
         self._dispatch()
 
     def _dispatch(self) -> None:
@@ -125,17 +163,35 @@ class Scheduler:
         while self._n_free and self._tools.disk_gate.is_open:
             demands = (transfer.demand() for transfer in self._asking.values())
             may_claim = not self._none_left and not self._draining and self._n_claimable > 0
-            chosen = choose(demands, may_claim=may_claim)
-            if chosen is None:
-                if may_claim:
-                    self._hungry.set()
+            chosen = choose(demands, may_claim=may_claim, is_full=self._tools.pacing.is_full)
+            if chosen is not None:
+                self._give(self._asking[chosen])
+            elif may_claim:
+                self._hungry.set()
                 return
-            self._n_free -= 1
-            transfer = self._asking[chosen]
-            transfer.start_next().add_done_callback(self._slot_free)
-            if not transfer.demand().n_waiting:
-                del self._asking[chosen]
+            elif not self._help():
+                return
 
-    def _slot_free(self, _task: asyncio.Task[None]) -> None:
+    def _give(self, transfer: Fetch) -> None:
+        """Let `transfer` begin its next request."""
+        self._occupy(transfer.host, transfer.start_next())
+        if not transfer.demand().can_start:
+            del self._asking[transfer.job.id]
+
+    def _help(self) -> bool:
+        """Let a slot for which there is nothing else take a part of a slow request; return whether one needed it."""
+        for transfer in self._active.values():
+            if not self._tools.pacing.is_full(transfer.host) and (task := transfer.start_share()) is not None:
+                self._occupy(transfer.host, task)
+                return True
+        return False
+
+    def _occupy(self, host: str, task: asyncio.Future[None]) -> None:
+        self._n_free -= 1
+        self._tools.pacing.opened(host)
+        task.add_done_callback(partial(self._slot_free, host))
+
+    def _slot_free(self, host: str, _task: asyncio.Future[None]) -> None:
         self._n_free += 1
+        self._tools.pacing.closed(host)
         self._dispatch()

@@ -2,13 +2,18 @@
 
 A thread cannot be cancelled. A caller that is waits for it all the same and is cancelled then: otherwise a file
 descriptor could be closed, and its number used again, under a thread that is about to write to it.
+
+Ends travel back in batches: however many calls have ended, the loop is woken once. `run_in_executor` wakes it for
+each, which costs more than a small write.
 """
 
 from __future__ import annotations
 
 import asyncio
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from typing import ParamSpec, TypeVar
 
 P = ParamSpec("P")
@@ -18,11 +23,24 @@ N_DISK_THREADS = 8
 """Writes, syncs and digests at once. Guess: enough to keep one disk busy, few enough to keep 2 cores free."""
 
 
+class _Wait:
+    """One caller. future: what it waits on by now; a cancellation uses one up. is_over: its call has ended."""
+
+    __slots__ = ("future", "is_over")
+
+    def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self.future: asyncio.Future[None] = loop.create_future()
+        self.is_over = False
+
+
 class Threads:
-    """Owner of the disk threads; close it after everything that uses it has ended."""
+    """Owner of the disk threads of the running loop; close it after everything that uses it has ended."""
 
     def __init__(self) -> None:
+        self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(N_DISK_THREADS, thread_name_prefix="disk")
+        self._lock = threading.Lock()
+        self._ended: list[_Wait] = []
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns or raises, after it has ended, even when the caller is cancelled.
@@ -30,16 +48,36 @@ class Threads:
         What it raises goes before the cancellation: the kernel tells of a failed fsync once, and who does not hear it
         takes the next one's success for the truth.
         """
-        future = asyncio.get_running_loop().run_in_executor(self._executor, lambda: function(*args, **kwargs))
+        wait = _Wait(self._loop)
+        call = self._executor.submit(function, *args, **kwargs)
+        call.add_done_callback(partial(self._note_end, wait))
         cancelled: asyncio.CancelledError | None = None
-        while not future.done():
+        while not wait.is_over:
             try:
-                await asyncio.wait((future,))
+                await wait.future
             except asyncio.CancelledError as error:
                 cancelled = error
-        if cancelled is not None and future.exception() is None:
+                wait.future = self._loop.create_future()
+        if cancelled is not None and call.exception() is None:
             raise cancelled
-        return future.result()
+        return call.result()
+
+    def _note_end(self, wait: _Wait, _call: Future[T]) -> None:
+        """In the thread. Only who finds the list empty wakes the loop, which takes all there is when it comes."""
+        with self._lock:
+            is_first = not self._ended
+            self._ended.append(wait)
+        if is_first:
+            self._loop.call_soon_threadsafe(self._hand_back)
+
+    def _hand_back(self) -> None:
+        with self._lock:
+            ended, self._ended = self._ended, []
+        for wait in ended:
+            wait.is_over = True
+            if not wait.future.done():
+                wait.future.set_result(None)
 
     def close(self) -> None:
+        """Wait for the threads to end what they do."""
         self._executor.shutdown()

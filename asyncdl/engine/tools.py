@@ -9,8 +9,10 @@ from asyncdl.core.events import Event
 from asyncdl.engine.disk_gate import DiskGate
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.meter import Meter
+from asyncdl.engine.pacing import Pacing
 from asyncdl.engine.threads import Threads
 from asyncdl.net.client import Client
+from asyncdl.net.rate import RateGate
 from asyncdl.store.jobs import Jobs
 
 
@@ -21,5 +23,7 @@ class Tools:
     leases: Leases
     threads: Threads
     disk_gate: DiskGate
+    pacing: Pacing
+    rate_gate: RateGate
     meter: Meter
     listen: Callable[[Event], None]

@@ -23,6 +23,7 @@ from asyncdl.disk.partial import Partial
 from asyncdl.engine.attempts import Done, Unfinished
 from asyncdl.engine.incoming import HASH_STEP_BYTES, Incoming
 from asyncdl.engine.round import Round
+from asyncdl.engine.small import done, mismatch
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
@@ -34,7 +35,7 @@ MAX_ROUNDS = 3
 class Transfer:
     """Owner of one partial and of the rounds that fill it. `run` once.
 
-    wake: called with this transfer when it has something to fetch.
+    host: where the dataset is from; its pace counts. wake: called with this transfer when it has something to fetch.
     """
 
     def __init__(self, job: Job, dataset: Dataset, final: Path, tools: Tools, wake: Callable[[Transfer], None]) -> None:
@@ -43,6 +44,7 @@ class Transfer:
         self._wake = partial(wake, self)
         self._final = final
         self._remote = RemoteObject(tools.client, f"{dataset.origin}/{quote_path(job.path)}")
+        self.host = self._remote.host
         self._pinned = Pinned(job.size_bytes, job.validator)
         self._had = RangeSet.parse(job.had)
         self._had_at_claim = self._had.n_bytes
@@ -60,7 +62,13 @@ class Transfer:
 
     def demand(self) -> Demand:
         """What the scheduler asks before it gives a slot."""
-        return Demand(self.job.id, 0, 0) if self._round is None else self._round.demand()
+        if self._round is None:
+            return Demand(self.job.id, self.host, 0, can_start=False)
+        return Demand(self.job.id, self.host, self._round.n_open, self._round.can_start)
+
+    def start_share(self) -> asyncio.Task[None] | None:
+        """Let a spare slot help the slowest request; None where that does not pay."""
+        return None if self._round is None else self._round.start_share()
 
     def start_next(self) -> asyncio.Task[None]:
         """Begin the next waiting segment; the task ends, without an exception, when its slot is free again."""
@@ -112,7 +120,7 @@ class Transfer:
             found = await self._digest_of(candidate, size_bytes, digest)
             if digest is None or found.hexdigest() == digest.hex:
                 await self._tools.threads.call(disk.adopt, candidate, self._final)
-                return self._done(size_bytes, found, adopted=True)
+                return done(self.job, size_bytes, found, adopted=True)
         return None
 
     async def _digest_of(self, path: Path, size_bytes: int, digest: Digest | None) -> Digester:
@@ -169,12 +177,6 @@ class Transfer:
             await self._tools.jobs.forget_bytes(self.job)
             await self._tools.threads.call(partial.quarantine)
             self._tools.listen(FileQuarantined(path=self.job.path, error_class="digest_mismatch"))
-            wrong = f"{digest.name} is {digester.hexdigest()}, not {digest.hex}"
-            raise TransferError("digest_mismatch", f"{self.job.path}: {wrong}")
+            raise mismatch(self.job, digester)
         await self._tools.threads.call(partial.publish, size_bytes)
-        return self._done(size_bytes, digester, adopted=False)
-
-    def _done(self, size_bytes: int, digester: Digester, *, adopted: bool) -> Done:
-        checks = ["size"] * (self.job.size_bytes is not None) + ["digest"] * (self.job.digest is not None)
-        result: dict[str, object] = {"checks": checks, "sha256": digester.sha256(), "adopted": adopted}
-        return Done(size_bytes, result)
+        return done(self.job, size_bytes, digester)

@@ -32,6 +32,9 @@ STALL_TIMEOUT_S = 10.0
 READ_BUFFER_BYTES = 64 << 10
 """Per connection; aiohttp holds up to twice that, so 128 of them 16 MiB in all."""
 
+BLOCK_BYTES = 256 << 10
+"""Reads are gathered to this before they are handed on: a thread hop each 64 KiB would cost more than the copy."""
+
 DNS_TTL_S = 300
 """A run lasts hours and CDNs move their names within minutes; thousands of requests must not ask each time. Guess."""
 
@@ -66,12 +69,15 @@ class GuardedResolver(AbstractResolver):
 
 
 class AiohttpTransport:
-    """Owner of two sessions, one of them guarded. Use as a context manager."""
+    """Owner of two sessions, one of them guarded. Use as a context manager.
+
+    tls: verifies https hosts; it honours SSL_CERT_FILE and SSL_CERT_DIR.
+    """
 
     def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
         self._proxies = getproxies()
-        self._tls = ssl.create_default_context()  # honours SSL_CERT_FILE and SSL_CERT_DIR
+        self.tls = ssl.create_default_context()
 
     async def __aenter__(self) -> Self:
         self._session = self._new_session(None)
@@ -88,7 +94,7 @@ class AiohttpTransport:
             resolver=resolver,
             ttl_dns_cache=DNS_TTL_S,
             keepalive_timeout=KEEPALIVE_S,
-            ssl=self._tls,
+            ssl=self.tls,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -104,7 +110,7 @@ class AiohttpTransport:
         host = urlsplit(request.url).hostname or ""
         if request.guarded and is_private_literal(host):
             raise TransferError("private_address", f"a public host led to {display(host)}")
-        proxy = self._proxy_for(request.url)
+        proxy = self.proxy_for(request.url)
         # A proxy is the user's own and may be private; it resolves the name where this machine cannot see it.
         session = self._guarded if request.guarded and proxy is None else self._session
         with foreign_errors(host):
@@ -123,7 +129,8 @@ class AiohttpTransport:
             else:
                 response.close()
 
-    def _proxy_for(self, url: str) -> str | None:
+    def proxy_for(self, url: str) -> str | None:
+        """Return the proxy that the environment names for `url`."""
         parts = urlsplit(url)
         proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
         if proxy is None or proxy_bypass(parts.netloc):
@@ -140,10 +147,21 @@ class AiohttpResponse:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
-    async def blocks(self) -> AsyncIterator[bytes]:
-        with foreign_errors(self._host):
-            async for block in self._response.content.iter_any():
-                yield block
+    async def blocks(self) -> AsyncIterator[memoryview]:
+        gathered = bytearray()
+        try:
+            with foreign_errors(self._host):
+                async for block in self._response.content.iter_any():
+                    gathered += block
+                    if len(gathered) >= BLOCK_BYTES:
+                        yield memoryview(gathered)
+                        gathered = bytearray()
+        except TransferError:
+            if gathered:
+                yield memoryview(gathered)  # what came before the fault is good
+            raise
+        if gathered:
+            yield memoryview(gathered)
 
     async def read(self, limit_bytes: int) -> bytes:
         body = bytearray()

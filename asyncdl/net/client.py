@@ -7,9 +7,9 @@ import socket
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-from asyncdl.core.hops import is_private, is_private_literal, origin_of
+from asyncdl.core.hops import GateName, gate_of, gate_of_quota, is_private, is_private_literal, origin_of
 from asyncdl.core.ranges import ByteRange
-from asyncdl.core.reply import retry_after_s
+from asyncdl.core.reply import retry_after_s, spent_quotas
 from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
 from asyncdl.net.transport import Request, Response, Transport
@@ -22,10 +22,13 @@ class Client:
         self, transport: Transport, credentials: Credentials, gates: Gates, *, allow_private: bool = False
     ) -> None:
         self._transport = transport
-        self._credentials = credentials
+        self.credentials = credentials
         self.gates = gates
         self._allow_private = allow_private
         self._is_public: dict[str, bool] = {}
+
+    def gate_of(self, url: str) -> GateName:
+        return gate_of(url, self.credentials.hub)
 
     @asynccontextmanager
     async def hop(
@@ -35,20 +38,30 @@ class Client:
         guarded: bool,
         now: float,
         asked: ByteRange | None = None,
+        validator: str | None = None,
     ) -> AsyncIterator[Response]:
-        """Send one GET; yield its answer. Raises TransferError, also while the host's gate is closed.
+        """Send one GET; yield its answer. Raises TransferError, also while its gate is closed.
 
-        guarded: see `must_guard`. now: UTC seconds. A 429 or 503 closes the gate before anybody else asks.
+        guarded: see `must_guard`. now: UTC seconds. validator: see `Credentials.headers`. A 429 or 503 closes the gate
+        before anybody else asks.
         """
-        host = origin_of(url).host
-        self.gates.check(host)
-        headers = self._credentials.headers(url, asked=asked)
+        gate = self.gate_of(url)
+        self.gates.check(gate)
+        headers = await self.credentials.headers(url, now=now, asked=asked, validator=validator)
         async with self._transport.open(Request(url, headers, guarded=guarded)) as response:
-            if response.status in (429, 503):
-                self.gates.refused(host, retry_after_s(response.status, response.headers, now))
-            else:
-                self.gates.accepted(host)
+            self._heed(gate, response, now)
             yield response
+
+    def _heed(self, gate: GateName, response: Response, now: float) -> None:
+        """Close what the answer asks to be closed; also one that went well may have used up its quota."""
+        if response.status in (429, 503):
+            self.gates.refused(gate, retry_after_s(response.status, response.headers, now))
+        else:
+            self.gates.accepted(gate)
+        for quota, wait_s in spent_quotas(response.headers).items():
+            named = gate_of_quota(gate, quota)
+            if named is not None:
+                self.gates.spent(named, wait_s)
 
     async def must_guard(self, url: str) -> bool:
         """Whether a redirect answered by `url` may not lead to a private address.

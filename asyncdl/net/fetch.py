@@ -9,10 +9,12 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
-from asyncdl.core.hops import MAX_HOPS, next_url, origin_of
+from asyncdl.core.hops import MAX_HOPS, next_url
 from asyncdl.core.names import redact_url
 from asyncdl.core.reply import REDIRECTS, Pinned, refusal
 from asyncdl.core.retry import TREATMENTS, Treatment, full_jitter
+from asyncdl.core.s3 import Scheme
+from asyncdl.core.s3_keys import S3Keys
 from asyncdl.core.secret import Secret
 from asyncdl.errors import RemoteError, TransferError
 from asyncdl.net.aiohttp_transport import AiohttpTransport
@@ -46,6 +48,10 @@ class Fetcher:
 
     def __init__(self, client: Client) -> None:
         self._client = client
+
+    def endpoint_for(self, scheme: Scheme, region: str = "") -> str:
+        """See `Credentials.endpoint_for`."""
+        return self._client.credentials.endpoint_for(scheme, region)
 
     async def get(self, url: str, *, limit_bytes: int = 16 << 20) -> Answer:
         """Return the final answer to a GET, 4xx included; redirects are followed by the rules of `core.hops`.
@@ -82,14 +88,14 @@ class Fetcher:
         raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects")
 
     async def _pass_gate(self, url: str) -> None:
-        """Wait while the host's gate is closed. Raises RemoteError where that is longer than MAX_PAUSE_S."""
-        host = origin_of(url).host
-        if (wait_s := self._client.gates.wait_s(host)) > MAX_PAUSE_S:
+        """Wait while the gate of `url` is closed. Raises RemoteError where that is longer than MAX_PAUSE_S."""
+        gate = self._client.gate_of(url)
+        if (wait_s := self._client.gates.wait_s(gate)) > MAX_PAUSE_S:
             raise RemoteError(
-                f"{host} asked for a pause of {wait_s:.0f} s",
+                f"{gate} asked for a pause of {wait_s:.0f} s",
                 hint=f"try again after that; {TREATMENTS['rate_limited'].hint}; the queue was not changed",
             )
-        await self._client.gates.passed(host)
+        await self._client.gates.passed(gate)
 
 
 def _gave_up(url: str, error: TransferError, n_tries: int) -> RemoteError:
@@ -101,7 +107,9 @@ def _gave_up(url: str, error: TransferError, n_tries: int) -> RemoteError:
 
 
 @asynccontextmanager
-async def make_fetcher(endpoint: str, token: Secret | None, *, allow_private: bool) -> AsyncIterator[Fetcher]:
+async def make_fetcher(
+    endpoint: str, token: Secret | None, *, allow_private: bool, keys: S3Keys | None = None
+) -> AsyncIterator[Fetcher]:
     """Yield a Fetcher with connections of its own, for a command that is not `run`."""
     async with AiohttpTransport() as transport:
-        yield Fetcher(Client(transport, Credentials(endpoint, token), Gates(), allow_private=allow_private))
+        yield Fetcher(Client(transport, Credentials(endpoint, token, keys), Gates(), allow_private=allow_private))

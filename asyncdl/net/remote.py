@@ -32,18 +32,18 @@ class _Location:
 
 
 class RemoteObject:
-    """Owner of one object's location. Safe for many segments at once."""
+    """Owner of one object's location. Safe for many segments at once. host: of the stable URL."""
 
     def __init__(self, client: Client, url: str) -> None:
         self._client = client
         self._url = url
+        self.host = origin_of(url).host
         self._location: _Location | None = None
         self._locating = asyncio.Lock()
 
-    @property
-    def host(self) -> str:
-        """The host that the next request goes to, whose gate matters."""
-        return origin_of(self._location.url if self._location else self._url).host
+    def relocate(self) -> None:
+        """Follow the redirect anew for the next request: where it led is silent."""
+        self._location = None
 
     @asynccontextmanager
     async def open(self, asked: ByteRange | None, pinned: Pinned) -> AsyncIterator[tuple[Body, Response]]:
@@ -121,7 +121,7 @@ class RemoteObject:
     async def _move(self, location: _Location, answer: Redirect) -> None:
         if location.hops + 1 > MAX_HOPS:
             self._location = None
-            raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects from {origin_of(self._url).host}")
+            raise TransferError("redirect_loop", f"more than {MAX_HOPS} redirects from {self.host}")
         url = next_url(location.url, answer.location)
         guarded = location.guarded or await self._client.must_guard(location.url)
         if self._location is location or self._location is None:

@@ -1,6 +1,7 @@
 """One HTTP hop: a Request goes out, a Response comes back, redirects are answers like any other.
 
-The protocol has two implementations: `net.aiohttp_transport` and the scripted one of the tests.
+The protocol has three implementations: `net.body_transport`, which carries the bodies, `net.aiohttp_transport` for
+control requests and odd servers, and the scripted one of the tests.
 """
 
 from __future__ import annotations
@@ -34,8 +35,11 @@ class Response(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def blocks(self) -> AsyncIterator[bytes]:
-        """Yield the body's blocks in order; raise TransferError when it ends early, stalls or breaks."""
+    def blocks(self) -> AsyncIterator[memoryview]:
+        """Yield the body's blocks in order, each valid until the next is asked for.
+
+        Raises TransferError when it ends early, stalls or breaks, after all that came before.
+        """
         ...
 
     async def read(self, limit_bytes: int) -> bytes:

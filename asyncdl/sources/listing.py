@@ -11,13 +11,12 @@ from contextlib import aclosing
 from dataclasses import dataclass, field
 
 from asyncdl.core.model import Artifact
-from asyncdl.core.names import display, folder_of, matches_any
-from asyncdl.errors import UsageError
+from asyncdl.core.names import folder_of, matches_any
 from asyncdl.sources.hub import Listed, NoFolderError, Repo
 from asyncdl.sources.misses import Gap, explain
 from asyncdl.sources.paths import exact_path
 from asyncdl.sources.plan import Plan
-from asyncdl.sources.selection import Selection
+from asyncdl.sources.selection import Budget, Selection
 
 
 @dataclass(slots=True)
@@ -36,23 +35,16 @@ class Listing:
         Raises UsageError where nothing fits, UnsafeNameError for a wanted name that cannot be stored, and the
         errors of `refusals`.
         """
-        n_files = n_bytes = 0
+        budget = Budget(self.selection)
         async with aclosing(self._wanted()) as wanted:
             async for file in wanted:
-                n_bytes += file.size_bytes or 0
-                if self.selection.max_bytes is not None and n_bytes > self.selection.max_bytes:
-                    if not n_files:
-                        raise UsageError(
-                            f"the first file, {display(file.path)}, alone has {file.size_bytes} bytes",
-                            hint="raise --max-bytes",
-                        )
+                if not budget.takes(file.path, file.size_bytes):
                     return
                 yield Artifact(exact_path(file.path), file.size_bytes, file.digest)
-                n_files += 1
-                if n_files == self.selection.max_files:
+                if budget.is_spent:
                     return
         missed = self.plan.sieve.missed()
-        if missed or not n_files:
+        if missed or not budget.n_files:
             raise explain(self.repo, self.plan.sieve, missed, [await self._gap(folder) for folder in self._missing])
 
     async def _wanted(self) -> AsyncGenerator[Listed, None]:

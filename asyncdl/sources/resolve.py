@@ -17,8 +17,9 @@ from asyncdl.sources.hub import Repo, pin
 from asyncdl.sources.listing import Listing
 from asyncdl.sources.plan import make_plan
 from asyncdl.sources.refusals import Asked
+from asyncdl.sources.s3 import resolve_bucket
 from asyncdl.sources.selection import Selection
-from asyncdl.sources.targets import HubTarget, parse_target
+from asyncdl.sources.targets import HubTarget, UrlTarget, parse_target
 from asyncdl.sources.urls import resolve_url
 from asyncdl.sources.viewer import CONVERT_REVISION, why_not_converted
 
@@ -35,8 +36,11 @@ async def resolve(target: str, selection: Selection, *, fetcher: Fetcher, endpoi
     place = parse_target(target, catalog, endpoint)
     if not isinstance(place, HubTarget):
         if selection.langs or selection.configs or selection.splits or selection.revision:
-            raise UsageError("--lang, --config, --split and --revision choose from a dataset, not from a URL")
-        return resolve_url(place.url)
+            what = "a URL" if isinstance(place, UrlTarget) else "a bucket"
+            raise UsageError(f"--lang, --config, --split and --revision choose from a dataset, not from {what}")
+        return (
+            resolve_url(place.url) if isinstance(place, UrlTarget) else await resolve_bucket(place, selection, fetcher)
+        )
     asked = Asked(endpoint, "datasets", place.repo, _revision(place, selection), catalog.near(place.repo))
     return await _from_hub(place, selection, await pin(fetcher, asked))
 

@@ -9,11 +9,13 @@ from urllib.parse import unquote, urlsplit
 
 from asyncdl.core.names import display, redact_url
 from asyncdl.core.near import did_you_mean
+from asyncdl.core.s3 import Scheme
 from asyncdl.errors import UsageError
 from asyncdl.sources.catalog import Catalog
 from asyncdl.sources.entries import REPO_ID, Entry
 
 _HUB_HOSTS = frozenset({"huggingface.co", "www.huggingface.co", "hf.co"})
+_BUCKET = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{1,253}[A-Za-z0-9]")  # AWS's oldest may have capitals and _
 _SPECIAL_REF = re.compile(r"(refs/(?:convert|pr)/[^/]+)(?:/(.*))?", re.DOTALL)
 
 
@@ -36,7 +38,16 @@ class UrlTarget:
     url: str
 
 
-def parse_target(target: str, catalog: Catalog, endpoint: str) -> HubTarget | UrlTarget:
+@dataclass(frozen=True, slots=True)
+class BucketTarget:
+    """key: an object, a folder or a glob below the bucket; '' for all of it. It is no URL: nothing in it is quoted."""
+
+    scheme: Scheme
+    bucket: str
+    key: str
+
+
+def parse_target(target: str, catalog: Catalog, endpoint: str) -> HubTarget | UrlTarget | BucketTarget:
     """Return what `target` means. endpoint: the Hub in use, whose pages are understood as Hub targets.
 
     Raises UsageError for what means nothing, with the nearest names of the catalogue.
@@ -49,10 +60,12 @@ def parse_target(target: str, catalog: Catalog, endpoint: str) -> HubTarget | Ur
             return _hf(rest, catalog)
         case "http" | "https":
             return _web(target, catalog, endpoint)
-        case "s3" | "r2":
-            raise UsageError(f"{scheme.lower()}:// targets come in a later version")
+        case "s3":
+            return _bucket("s3", rest)
+        case "r2":
+            return _bucket("r2", rest)
     raise UsageError(
-        f"{display(redact_url(target))} begins with an unknown scheme", hint="known are hf, https and http"
+        f"{display(redact_url(target))} begins with an unknown scheme", hint="known are hf, https, http, s3 and r2"
     )
 
 
@@ -97,6 +110,17 @@ def _web(url: str, catalog: Catalog, endpoint: str) -> HubTarget | UrlTarget:
     path = unquote("/".join(rest[1:]))
     under = (f"{glob.escape(path)}/*",) if view == ["tree"] and path else (glob.escape(path),) if path else ()
     return _repo(repo, unquote(rest[0]), under, catalog)
+
+
+def _bucket(scheme: Scheme, rest: str) -> BucketTarget:
+    """A name that breaks the rules is not shown: what stands there may be keys, as other tools take them."""
+    bucket, _, key = rest.partition("/")
+    if not _BUCKET.fullmatch(bucket) or ".." in bucket:
+        raise UsageError(
+            f"the target names no bucket: letters, digits, dots, - and _ make its name, in {scheme}://bucket/prefix",
+            hint="keys come from the environment, never from the target" if "@" in bucket else None,
+        )
+    return BucketTarget(scheme, bucket, key)
 
 
 def _under(path: str) -> tuple[str, ...]:

@@ -20,7 +20,7 @@ from asyncdl.store.writer import Writer
 STAGE_BATCH = 1000
 """Artifacts per write: one page of the Hub's tree API."""
 
-Staged = tuple[str, int, int | None, str | None, bool]
+Staged = tuple[str, int, int | None, str | None, str | None, bool]
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,7 +59,7 @@ class Enqueue:
     def _row(self, subset: str, artifact: Artifact, *, missing: bool) -> Staged:
         number = self._subsets.setdefault(subset, len(self._subsets))
         digest = str(artifact.digest) if artifact.digest else None
-        return artifact.path, number, artifact.size_bytes, digest, missing
+        return artifact.path, number, artifact.size_bytes, digest, artifact.validator, missing
 
     def _stage(self, connection: apsw.Connection, rows: list[Staged]) -> None:
         self._begin(connection)
@@ -110,6 +110,9 @@ class Enqueue:
                 dataset = asdict(replace(self._template, subset=subset)) | bindings
                 id_ = sql.rows(connection, self._q["put_dataset"], dataset)[0][0]
                 connection.execute(self._q["stage_subset"], {"subset": number, "dataset_id": id_})
+            connection.execute(self._q["mark_changed"])
+            if connection.changes():
+                connection.execute(self._q["outdate_stages"], bindings)
             connection.execute(self._q["enqueue_staged"], bindings)
             n_new = connection.changes()
             n_staged = sql.rows(connection, self._q["n_staged"])[0][0]

@@ -217,9 +217,9 @@ class Jobs:
 
         await self._writer.write(change)
 
-    async def beat(self, *, now: float, per_s: float, n_requests: int) -> None:
-        """Show that the engine lives, and what it measures."""
-        bindings = {"owner": self.owner, "now": now, "per_s": per_s, "n_requests": n_requests}
+    async def beat(self, *, now: float, per_s: float, n_requests: int, bound: str = "") -> None:
+        """Show that the engine lives, and what it measures. bound: what bounds its speed, '' unknown."""
+        bindings = {"owner": self.owner, "now": now, "per_s": per_s, "n_requests": n_requests, "bound": bound}
         await self._writer.write(lambda connection: _run(connection, self._q["engine_beat"], bindings))
 
     async def end_engine(self, *, now: float) -> None:

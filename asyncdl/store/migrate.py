@@ -21,11 +21,11 @@ from asyncdl.store.sidecar import Sidecar
 APPLICATION_ID = 0x6164_6C31
 """PRAGMA application_id: "adl1", so that `file` and we know the file as ours."""
 
-VERSION = 1
-"""PRAGMA user_version that this asyncdl writes."""
+VERSION = 2
+"""PRAGMA user_version that this asyncdl writes; schema.sql is that version."""
 
-Step = Callable[[apsw.Connection], None]
-STEPS: Mapping[int, Step] = {}
+Step = Callable[[apsw.Connection], object]
+STEPS: Mapping[int, Step] = {2: lambda connection: connection.execute(sql.script("to_version_2.sql"))}
 """{version: what brings a file of version - 1 there}."""
 
 BUSY_TIMEOUT_MS = 10_000
@@ -95,14 +95,21 @@ def _close_untouched(connection: apsw.Connection, *, had_wal: bool) -> None:
 def _migrate(connection: apsw.Connection, path: Path, *, version: int, found: int, steps: Mapping[int, Step]) -> None:
     if found:
         _back_up(connection, path.with_name(f"{path.name}.v{found}.bak"))
+    connection.execute("PRAGMA foreign_keys = OFF")  # not within a transaction; a step may rebuild what others refer to
     connection.execute("BEGIN IMMEDIATE")
     if not found:
-        connection.execute(sql.schema())
+        connection.execute(sql.script("schema.sql"))
         connection.execute(f"PRAGMA application_id = {APPLICATION_ID}")
-    for step in range(max(found, 1) + 1, version + 1):
+    for step in range((found or VERSION) + 1, version + 1):
         steps[step](connection)
+    if sql.rows(connection, "PRAGMA foreign_key_check"):
+        raise StoreError(
+            f"the queue {path} has rows without what they belong to, and stays as it was",
+            hint="restore it from a backup, or choose another file with --queue and enqueue again",
+        )
     connection.execute(f"PRAGMA user_version = {version}")
     connection.execute("COMMIT")
+    connection.execute("PRAGMA foreign_keys = ON")
 
 
 def _back_up(connection: apsw.Connection, backup: Path) -> None:
@@ -181,8 +188,10 @@ def open_reader(path: Path) -> apsw.Connection:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the last one to close would write
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
-        connection.execute("PRAGMA query_only = ON")
         found = check_version(connection, path)
+        if found == 1:
+            connection.execute(sql.queries("reads.sql")["over_version_1"])
+        connection.execute("PRAGMA query_only = ON")
     except BaseException as error:
         _close_untouched(connection, had_wal=had_wal)
         if isinstance(error, apsw.Error):

@@ -113,7 +113,8 @@ RETURNING id;
 -- name: staged_tables
 -- Artifacts wait here, in a file of SQLite's own beside no one's way, until all of a listing is known.
 CREATE TEMP TABLE IF NOT EXISTS staged (
-  path TEXT PRIMARY KEY, subset INTEGER NOT NULL, size_bytes INTEGER, digest TEXT, missing INTEGER NOT NULL
+  path TEXT PRIMARY KEY, subset INTEGER NOT NULL, size_bytes INTEGER, digest TEXT, validator TEXT,
+  missing INTEGER NOT NULL, changed INTEGER NOT NULL DEFAULT 0
 ) STRICT, WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS staged_subset (subset INTEGER PRIMARY KEY, dataset_id INTEGER NOT NULL) STRICT;
 
@@ -125,7 +126,7 @@ DELETE FROM temp.staged_fold;
 DELETE FROM temp.staged_subset;
 
 -- name: stage
-INSERT INTO temp.staged VALUES (?, ?, ?, ?, ?);
+INSERT INTO temp.staged (path, subset, size_bytes, digest, validator, missing) VALUES (?, ?, ?, ?, ?, ?);
 
 -- name: stage_fold
 INSERT INTO temp.staged_fold VALUES (?, ?);
@@ -139,22 +140,49 @@ INSERT INTO temp.staged_subset VALUES (:subset, :dataset_id);
 -- name: n_staged
 SELECT count(*) FROM temp.staged;
 
+-- name: mark_changed
+-- Of a source without revisions, what is not the object that the queue knows any more: a file on disk is not its file.
+-- A fact that the listing leaves out is not compared, and a download under way finds out by itself.
+UPDATE temp.staged SET changed = 1, missing = 1
+ WHERE path IN (SELECT s.path
+                  FROM temp.staged_subset u CROSS JOIN dataset d ON d.id = u.dataset_id AND d.revision = ''
+                  CROSS JOIN job j ON j.dataset_id = d.id AND j.kind = 'download' AND j.state <> 'running'
+                  CROSS JOIN temp.staged s ON s.path = j.path AND s.subset = u.subset
+                 WHERE (s.size_bytes IS NOT NULL AND s.size_bytes IS NOT j.size_bytes)
+                    OR (s.digest IS NOT NULL AND s.digest IS NOT j.digest)
+                    OR (s.validator IS NOT NULL AND s.validator IS NOT j.validator));
+
+-- name: outdate_stages
+-- What was still to be done with the old content; the download makes it be done with the new.
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now,
+  take_over = max(take_over, state = 'running')
+ WHERE id IN (SELECT j.id
+                FROM temp.staged s CROSS JOIN temp.staged_subset u ON u.subset = s.subset
+                CROSS JOIN job j ON j.dataset_id = u.dataset_id AND j.kind IN ('verify', 'tokenize')
+                       AND j.path = s.path AND j.state IN ('available', 'running', 'discarded')
+               WHERE s.changed);
+
 -- name: enqueue_staged
 -- :missing rows have no finished file on disk, so even a completed download is revived. What a discarded one
--- had of its bytes it keeps. A finished file waits to be adopted: its bytes are done, so that no room is asked for
--- them. CROSS JOIN: in the order of the paths, so that B-trees grow at their ends.
-INSERT INTO job (dataset_id, kind, path, size_bytes, digest, priority, run_at, created_at, done_bytes)
-SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, :priority, :now, :now,
+-- had of its bytes it keeps, unless the object changed. A finished file waits to be adopted: its bytes are done, so
+-- that no room is asked for them. CROSS JOIN: in the order of the paths, so that B-trees grow at their ends.
+INSERT INTO job (dataset_id, kind, path, size_bytes, digest, validator, priority, run_at, created_at, done_bytes)
+SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, s.validator, :priority, :now, :now,
        CASE WHEN s.missing THEN 0 ELSE coalesce(s.size_bytes, 0) END
   FROM temp.staged s CROSS JOIN temp.staged_subset u ON u.subset = s.subset WHERE true ORDER BY s.path
 ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest,
-       done_bytes = CASE WHEN excluded.done_bytes > 0 THEN excluded.done_bytes WHEN had = '' THEN 0 ELSE done_bytes END,
-       validator = CASE state WHEN 'completed' THEN NULL ELSE validator END,
+       (had, done_bytes) = (
+         SELECT CASE WHEN s.changed THEN '' ELSE had END,
+                CASE WHEN excluded.done_bytes > 0 THEN excluded.done_bytes
+                     WHEN had = '' OR s.changed THEN 0 ELSE done_bytes END
+           FROM temp.staged s WHERE s.path = job.path),
+       validator = coalesce(excluded.validator, CASE state WHEN 'completed' THEN NULL ELSE validator END),
        result = NULL, error_class = NULL, error_text = NULL
  WHERE state IN ('discarded', 'cancelled')
-    OR (state = 'completed' AND (SELECT missing FROM temp.staged s WHERE s.path = job.path));
+    OR (state <> 'running' AND (SELECT changed OR (missing AND state = 'completed')
+                                  FROM temp.staged s WHERE s.path = job.path));
 
 -- name: inherit_take_over
 -- The download that takes the place of one that runs finds its partial open, as after a lease that ran out.
@@ -221,10 +249,10 @@ INSERT INTO engine (owner, host, pid, identity, version, workers, started_at, be
 VALUES (:owner, :host, :pid, :identity, :version, :workers, :now, :now);
 
 -- name: engine_beat
-UPDATE engine SET beat_at = :now, per_s = :per_s, n_requests = :n_requests WHERE owner = :owner;
+UPDATE engine SET beat_at = :now, per_s = :per_s, n_requests = :n_requests, bound = :bound WHERE owner = :owner;
 
 -- name: engine_end
-UPDATE engine SET beat_at = :now, ended_at = :now, per_s = 0, n_requests = 0 WHERE owner = :owner;
+UPDATE engine SET beat_at = :now, ended_at = :now, per_s = 0, n_requests = 0, bound = '' WHERE owner = :owner;
 
 -- name: engines_open
 SELECT owner, identity FROM engine WHERE ended_at IS NULL AND owner <> :owner;
@@ -232,3 +260,28 @@ SELECT owner, identity FROM engine WHERE ended_at IS NULL AND owner <> :owner;
 -- name: prune_engines
 -- A week of engines is enough history for a person; one that nobody could see end is silent for as long.
 DELETE FROM engine WHERE beat_at < :now - 604800;
+
+-- name: remember_pace
+INSERT INTO host (name, connections_hint, connections_cap, paced_at) VALUES (:host, :hint, :cap, :now)
+ON CONFLICT (name) DO UPDATE
+   SET connections_hint = excluded.connections_hint, connections_cap = excluded.connections_cap,
+       paced_at = excluded.paced_at;
+
+-- name: prune_hosts
+DELETE FROM host WHERE paced_at <= :now - :kept_s;
+
+-- name: paces
+-- What lies in the future was written by a clock that has been set back since: how old it is nobody knows.
+SELECT name, connections_hint, connections_cap FROM host WHERE paced_at > :now - :kept_s AND paced_at <= :now
+ ORDER BY name;
+
+-- name: close_gate
+INSERT INTO gate (host, quota, closed_at, closed_until) VALUES (:host, :quota, :now, :until)
+ON CONFLICT (host, quota) DO UPDATE SET closed_at = excluded.closed_at, closed_until = excluded.closed_until;
+
+-- name: prune_gates
+DELETE FROM gate WHERE closed_until <= :now;
+
+-- name: closed_gates
+-- As with paces, and for a stronger reason: each start would close the gate again until the clock catches up.
+SELECT host, quota, closed_until FROM gate WHERE closed_until > :now AND closed_at <= :now ORDER BY host, quota;

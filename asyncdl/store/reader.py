@@ -50,6 +50,8 @@ class ErrorRow(NamedTuple):
 
 
 class EngineRow(NamedTuple):
+    """bound: what bounds its speed; '' unknown."""
+
     owner: str
     host: str
     pid: int
@@ -60,6 +62,17 @@ class EngineRow(NamedTuple):
     beat_at: float
     per_s: float
     n_requests: int
+    bound: str
+
+
+class HostRow(NamedTuple):
+    """What is remembered of one host, None where nothing is. closed_until: of its gate that opens last; may be past."""
+
+    name: str
+    connections_hint: int | None
+    connections_cap: int | None
+    paced_at: float | None
+    closed_until: float | None
 
 
 class FileRow(NamedTuple):
@@ -142,6 +155,10 @@ class Reader:
     def engines(self) -> list[EngineRow]:
         """Return the engines that have not ended, dead ones included; `store.place.is_gone` tells."""
         return [EngineRow(*row) for row in self._all("engines")]
+
+    def hosts(self) -> list[HostRow]:
+        """Return the hosts that something is remembered of, in the order of their names."""
+        return [HostRow(*row) for row in self._all("hosts")]
 
     def dataset(self, id_: int) -> Dataset:
         id_, name, revision, subset, source, origin, root, field = self._all("dataset_by_id", id=id_)[0]

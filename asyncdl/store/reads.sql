@@ -1,6 +1,14 @@
 -- Every question to the queue that changes nothing, each under its name. All are short: a reader that stays
 -- open keeps the WAL from being reused.
 
+-- name: over_version_1
+-- What version 1 has not got, so that all of this can be asked of it too, while an engine of that version runs.
+CREATE TEMP VIEW engine AS
+  SELECT owner, host, pid, identity, version, workers, started_at, beat_at, ended_at, per_s, n_requests, '' AS bound
+    FROM main.engine;
+CREATE TEMP TABLE host (name, connections_hint, connections_cap, paced_at);
+CREATE TEMP TABLE gate (host, quota, closed_at, closed_until);
+
 -- name: counters
 SELECT kind, state, sum(n) AS n FROM counter GROUP BY kind, state HAVING sum(n) > 0;
 
@@ -32,8 +40,14 @@ SELECT kind, error_class, count(*), max(coalesce(ended_at, started_at)),
 SELECT error_text, path FROM job WHERE id = :id;
 
 -- name: engines
-SELECT owner, host, pid, identity, version, workers, started_at, beat_at, per_s, n_requests
+SELECT owner, host, pid, identity, version, workers, started_at, beat_at, per_s, n_requests, bound
   FROM engine WHERE ended_at IS NULL ORDER BY started_at;
+
+-- name: hosts
+-- What is known of each host; closed_until: of the gate that opens last, which may be in the past.
+SELECT n.name, h.connections_hint, h.connections_cap, h.paced_at,
+       (SELECT max(closed_until) FROM gate WHERE host = n.name)
+  FROM (SELECT name FROM host UNION SELECT host FROM gate) n LEFT JOIN host h ON h.name = n.name ORDER BY n.name;
 
 -- name: dataset_by_id
 SELECT id, name, revision, subset, source, origin, local_root, text_field FROM dataset WHERE id = :id;

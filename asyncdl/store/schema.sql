@@ -5,9 +5,9 @@
 CREATE TABLE dataset (
   id          INTEGER PRIMARY KEY,
   name        TEXT NOT NULL,
-  revision    TEXT NOT NULL,
+  revision    TEXT NOT NULL,          -- '' where the source has none: what it lists may change
   subset      TEXT NOT NULL,
-  source      TEXT NOT NULL CHECK (source IN ('hub', 'url')),
+  source      TEXT NOT NULL CHECK (source IN ('hub', 'url', 's3')),
   origin      TEXT NOT NULL,          -- URLs are built from it; never a secret, never a signed query
   local_root  TEXT NOT NULL,
   text_field  TEXT NOT NULL,
@@ -50,14 +50,14 @@ CREATE TABLE job (
   run_at       REAL NOT NULL,          -- not before
   size_bytes   INTEGER CHECK (size_bytes >= 0),
   done_bytes   INTEGER NOT NULL DEFAULT 0 CHECK (done_bytes >= 0),
-  digest       TEXT,                   -- what the source promises, `sha256:...` or `git-sha1:...`
+  digest       TEXT,                   -- what the source promises, `sha256:...`, `git-sha1:...` or `md5:...`
   attempt      INTEGER NOT NULL DEFAULT 0,     -- the fence: grows with each claim, never falls
   failures     INTEGER NOT NULL DEFAULT 0,     -- attempts in a row without a new byte
   crashes      INTEGER NOT NULL DEFAULT 0,     -- worker deaths and expired leases charged to this job
   owner        TEXT,                   -- the engine that holds the lease
   lease_until  REAL,
   take_over    INTEGER NOT NULL DEFAULT 0 CHECK (take_over IN (0, 1)),  -- the last holder may still be alive
-  validator    TEXT,                   -- what the bytes in `had` belong to
+  validator    TEXT,                   -- what the bytes in `had` belong to, or what a listing names
   had          TEXT NOT NULL DEFAULT '',  -- ranges covered by a completed fdatasync, half-open
   result       TEXT,                   -- JSON: what a completed job found
   error_class  TEXT,                   -- of the last attempt; NULL once it went well
@@ -153,5 +153,23 @@ CREATE TABLE engine (
   beat_at     REAL NOT NULL,
   ended_at    REAL,
   per_s       REAL NOT NULL DEFAULT 0,   -- body bytes per second, as the engine measured
-  n_requests  INTEGER NOT NULL DEFAULT 0 -- requests open at the last beat
+  n_requests  INTEGER NOT NULL DEFAULT 0, -- requests open at the last beat
+  bound       TEXT NOT NULL DEFAULT ''    -- what bounds its speed; '' unknown
 ) STRICT;
+
+-- What hosts can take, as pace found out; worth a day.
+CREATE TABLE host (
+  name              TEXT PRIMARY KEY,
+  connections_hint  INTEGER NOT NULL CHECK (connections_hint > 0),  -- where pace may begin
+  connections_cap   INTEGER CHECK (connections_cap > 0),            -- more were refused; NULL: none is known
+  paced_at          REAL NOT NULL
+) STRICT;
+
+-- Hosts that asked to be left alone, so that the next engine leaves them alone too.
+CREATE TABLE gate (
+  host          TEXT NOT NULL,
+  quota         TEXT NOT NULL,          -- the class of requests, '' where the host has but one
+  closed_at     REAL NOT NULL,
+  closed_until  REAL NOT NULL,
+  PRIMARY KEY (host, quota)
+) STRICT, WITHOUT ROWID;

@@ -12,15 +12,15 @@ import apsw
 
 
 @cache
-def schema() -> str:
-    return files("asyncdl.store").joinpath("schema.sql").read_text(encoding="utf-8")
+def script(file_name: str) -> str:
+    """Return the statements of a file that is run as a whole."""
+    return files("asyncdl.store").joinpath(file_name).read_text(encoding="utf-8")
 
 
 @cache
 def queries(file_name: str = "queries.sql") -> dict[str, str]:
     """Return {name: statement} of a file in which each statement follows a `-- name:` line."""
-    text = files("asyncdl.store").joinpath(file_name).read_text(encoding="utf-8")
-    parts = re.split(r"^-- name: (\w+)\n", text, flags=re.MULTILINE)
+    parts = re.split(r"^-- name: (\w+)\n", script(file_name), flags=re.MULTILINE)
     return dict(zip(parts[1::2], (part.strip() for part in parts[2::2]), strict=True))
 
 

@@ -1,13 +1,14 @@
-"""Two stages for one play: the same Replies met by the real transport over loopback, and by the scripted one."""
+"""Three stages for one play: the same Replies met by the two real transports over loopback, and by the scripted one."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Iterator
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from dataclasses import dataclass
 from typing import Protocol
 
 from asyncdl.net.aiohttp_transport import AiohttpTransport
+from asyncdl.net.body_transport import BodyTransport
 from asyncdl.net.transport import Request, Response, Transport
 from tests.support.lying_server import LyingServer
 from tests.support.replies import Reply
@@ -50,7 +51,7 @@ class _Stage:
 
 
 class LoopbackStage(_Stage):
-    def __init__(self, transport: AiohttpTransport, server: LyingServer) -> None:
+    def __init__(self, transport: Transport, server: LyingServer) -> None:
         self.transport = transport
         self.server = server
         self.url = server.url
@@ -84,9 +85,48 @@ class ScriptedStage(_Stage):
 
 
 @asynccontextmanager
+async def aiohttp_alone(stall_timeout_s: float = STALL_S) -> AsyncIterator[AiohttpTransport]:
+    async with AiohttpTransport(stall_timeout_s=stall_timeout_s) as transport:
+        yield transport
+
+
+@asynccontextmanager
+async def with_bodies(
+    stall_timeout_s: float = STALL_S, *, n_slots: int = 8, budget_bytes: int = 8 << 20
+) -> AsyncIterator[BodyTransport]:
+    """The own transport; at its end every slab must be back."""
+    async with aiohttp_alone(stall_timeout_s) as other:
+        transport = BodyTransport(other, n_slots=n_slots, stall_timeout_s=stall_timeout_s, budget_bytes=budget_bytes)
+        n_slabs = n_free(transport)
+        async with transport:
+            yield transport
+        assert n_free(transport) == n_slabs, "a slab is lost"
+
+
+def n_free(transport: BodyTransport) -> int:
+    """How many slabs are to be had."""
+    slabs = transport._slabs
+    return len(slabs._free) + slabs._n_left
+
+
+@asynccontextmanager
 async def loopback(replies: Iterable[Reply]) -> AsyncIterator[Stage]:
-    async with LyingServer(replies) as server, AiohttpTransport(stall_timeout_s=STALL_S) as transport:
+    async with LyingServer(replies) as server, aiohttp_alone() as transport:
         yield LoopbackStage(transport, server)
+
+
+@asynccontextmanager
+async def own(replies: Iterable[Reply]) -> AsyncIterator[Stage]:
+    async with LyingServer(_as_asked(replies)) as server, with_bodies() as transport:
+        yield LoopbackStage(transport, server)
+
+
+def _as_asked(replies: Iterable[Reply]) -> Iterator[Reply]:
+    """What is left to the other transport is asked for twice."""
+    for reply in replies:
+        yield reply
+        if reply.framing != "length" and reply.status == 200 and not reply.silent:
+            yield reply
 
 
 @asynccontextmanager

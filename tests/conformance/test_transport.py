@@ -6,13 +6,13 @@ import pytest
 
 from asyncdl.errors import TransferError
 from asyncdl.net.transport import Request
-from tests.conformance.stages import STALL_S, loopback, scripted
+from tests.conformance.stages import STALL_S, loopback, own, scripted
 from tests.support.replies import Reply, redirect
 
 BODY = bytes(range(256)) * 40
 
 
-@pytest.fixture(params=[loopback, scripted], ids=["aiohttp", "scripted"])
+@pytest.fixture(params=[loopback, own, scripted], ids=["aiohttp", "own", "scripted"])
 def stage(request):
     return request.param
 
@@ -54,6 +54,28 @@ async def test_the_blocks_are_the_body_in_order_however_it_is_framed(stage, fram
 async def test_an_empty_body_has_no_blocks(stage):
     async with stage([Reply(200)]) as play, play.open() as response:
         assert [block async for block in response.blocks()] == []
+
+
+async def test_a_block_is_a_view_that_a_file_takes_as_it_is(stage, tmp_path):
+    async with stage([Reply(200, {}, (BODY,))]) as play, play.open() as response:
+        with (tmp_path / "x").open("wb") as file:
+            async for block in response.blocks():
+                assert isinstance(block, memoryview)
+                file.write(block)
+    assert (tmp_path / "x").read_bytes() == BODY
+
+
+async def test_bytes_that_are_no_text_come_back_from_a_header_as_they_were(stage):
+    async with stage([redirect("/caf\udce9")]) as play, play.open() as response:
+        assert response.headers["location"].encode("utf-8", "surrogateescape") == b"/caf\xe9"
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked", "close"])
+async def test_a_refusal_is_an_answer_however_it_is_framed(stage, framing):
+    reply = Reply(404, {"X-Why": "gone"}, (b"no such page",), framing=framing)
+    async with stage([reply]) as play, play.open() as response:
+        assert (response.status, response.headers["x-why"]) == (404, "gone")
+        assert await response.read(1 << 20) in (b"no such page", b"")
 
 
 async def test_the_request_is_sent_as_it_stands_with_no_header_of_the_transports_own(stage):
@@ -174,7 +196,7 @@ async def test_a_body_without_length_ends_where_the_connection_does(stage):
 
 
 async def test_a_header_beyond_reason_is_an_odd_reply(stage):
-    async with stage([Reply(200, {"X-Long": "x" * 9000})]) as play:
+    async with stage([Reply(200, {"X-Long": "x" * 70_000})] * 2) as play:
         with pytest.raises(TransferError) as caught:
             async with play.open():
                 pytest.fail("there was an answer")

@@ -34,16 +34,21 @@ class LyingServer:
         self,
         replies: Iterable[Reply | bytes] | Callable[[Heard], Reply | bytes] = (),
         tls: ssl.SSLContext | None = None,
+        *,
+        host: str = "127.0.0.1",
+        port: int = 0,
     ) -> None:
+        self.host = host
+        self.port = port
         self._tls = tls
         self._answer = replies if callable(replies) else _in_order(replies)
         self.heard: list[Heard] = []
         self.left = asyncio.Event()  # a client closed its connection
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0, limit=1 << 20, ssl=self._tls)
-        self.port: int = self._server.sockets[0].getsockname()[1]
-        self.url = f"http://127.0.0.1:{self.port}"
+        self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 20, ssl=self._tls)
+        self.port = self._server.sockets[0].getsockname()[1]
+        self.url = f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}"
         self._n_connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         return self
@@ -55,6 +60,11 @@ class LyingServer:
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def gone(self) -> None:
+        """Return once every client is gone."""
+        while self._tasks:
+            await asyncio.wait(self._tasks)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()

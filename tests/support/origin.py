@@ -133,8 +133,10 @@ class Held:
         self._changed = asyncio.Condition()
 
     async def __call__(self, origin: Origin, request: web.BaseRequest, data: bytes) -> web.StreamResponse:
-        start, stop = asked_range(request, len(data)) or (0, len(data))
-        response = part(data, start, stop, {"ETag": '"v1"'})
+        asked = asked_range(request, len(data))
+        start, stop = asked or (0, len(data))
+        headers = {"ETag": '"v1"'}
+        response = part(data, start, stop, headers) if asked else web.StreamResponse(headers=headers | length(data))
         self.n_free -= 1
         cut = stop if self.n_free >= 0 else min(stop, start + self.n_bytes)
         await origin.send(request, response, data[start:cut])

@@ -171,3 +171,43 @@ def test_the_endpoint_has_no_final_slash(tmp_path):
 def test_an_endpoint_that_is_no_plain_address_is_refused(tmp_path, endpoint):
     with pytest.raises(ConfigError, match="HF_ENDPOINT"):
         load(tmp_path, HF_ENDPOINT=endpoint)
+
+
+BUCKETS = {
+    "R2_ENDPOINT_URL": "https://acc.r2.test", "R2_ACCOUNT_ID": "0" * 32, "R2_ACCESS_KEY_ID": "r2id",
+    "R2_SECRET_ACCESS_KEY": "canary-r2", "AWS_ENDPOINT_URL": "https://s3.test", "AWS_DEFAULT_REGION": "eu-north-1",
+    "AWS_ACCESS_KEY_ID": "awsid", "AWS_SECRET_ACCESS_KEY": "canary-aws", "AWS_SESSION_TOKEN": "canary-session",
+}  # fmt: skip
+
+
+def test_keys_of_buckets_never_show_themselves_and_leave_the_environment(tmp_path):
+    environ = {**BUCKETS, "HF_HOME": str(tmp_path), "AWS_PROFILE": "mine"}
+    got = settings.load({}, environ=environ, folder=tmp_path)
+    assert "canary" not in f"{environ} {got!r} {got.s3} {got.explain()}"
+    assert environ["AWS_PROFILE"] == "mine"
+    s3 = got.s3
+    assert (s3.r2_endpoint, s3.r2_account_id, s3.r2_key_id) == ("https://acc.r2.test", "0" * 32, "r2id")
+    assert (s3.aws_endpoint, s3.aws_region, s3.aws_key_id) == ("https://s3.test", "eu-north-1", "awsid")
+    secrets = [one.reveal() for one in (s3.r2_secret, s3.aws_secret, s3.aws_session_token)]
+    assert secrets == ["canary-r2", "canary-aws", "canary-session"]
+
+
+def test_of_two_variables_the_more_special_one_wins(tmp_path):
+    special = {"AWS_ENDPOINT_URL_S3": "https://special.test", "AWS_REGION": "eu-west-1"}
+    got = load(tmp_path, **BUCKETS, **special).s3
+    assert (got.aws_endpoint, got.aws_region) == ("https://special.test", "eu-west-1")
+
+
+@pytest.mark.parametrize(("text", "unsigned"), [("1", True), ("YES", True), ("0", False), ("", False)])
+def test_requests_go_unsigned_where_the_user_says_so(tmp_path, text, unsigned):
+    assert load(tmp_path, AWS_NO_SIGN_REQUEST=text).s3.aws_unsigned is unsigned
+
+
+def test_without_any_of_it_nothing_is_wrong(tmp_path):
+    assert repr(load(tmp_path).s3) == "<nothing set>"
+
+
+def test_a_secret_that_could_break_a_header_is_refused_without_showing_it(tmp_path):
+    with pytest.raises(ConfigError, match="AWS_SESSION_TOKEN") as caught:
+        load(tmp_path, AWS_SESSION_TOKEN="canary\nX-Evil: 1")
+    assert "canary" not in str(caught.value)

@@ -19,13 +19,13 @@ ILLEGAL = sorted(
 
 
 def test_the_schema_knows_exactly_the_states():
-    check = re.search(r"CHECK \((state = '.*?)\)", sql.schema(), re.DOTALL)
+    check = re.search(r"CHECK \((state = '.*?)\)", sql.script("schema.sql"), re.DOTALL)
     assert check is not None
     assert set(re.findall(r"state = '(\w+)'", check[1])) == set(State)
 
 
 def test_the_trigger_allows_exactly_the_steps_of_the_table():
-    trigger = re.search(r"CREATE TRIGGER job_step.*?END;", sql.schema(), re.DOTALL)
+    trigger = re.search(r"CREATE TRIGGER job_step.*?END;", sql.script("schema.sql"), re.DOTALL)
     assert trigger is not None
     assert set(re.findall(r"(\w+)>(\w+)", trigger[0])) == {(str(a), str(b)) for a, b in legal_steps()}
 

@@ -1,8 +1,6 @@
-from functools import partial
-
 import pytest
 
-from asyncdl.net.aiohttp_transport import AiohttpTransport
+from asyncdl.core.plan import SEGMENT_BYTES
 from tests.support.engine import Bench
 
 
@@ -20,6 +18,13 @@ def short_waits(monkeypatch):
 
 
 @pytest.fixture
-def short_stall(monkeypatch):
-    """A host that sends nothing for a second has stalled."""
-    monkeypatch.setattr("asyncdl.engine.run.AiohttpTransport", partial(AiohttpTransport, stall_timeout_s=1.0))
+def even_segments(monkeypatch):
+    """Every segment is SEGMENT_BYTES long, whatever the rate, so that a test can count requests."""
+    monkeypatch.setattr("asyncdl.core.plan.MIN_SEGMENT_BYTES", SEGMENT_BYTES)
+    monkeypatch.setattr("asyncdl.core.plan.MAX_SEGMENT_BYTES", SEGMENT_BYTES)
+
+
+@pytest.fixture
+def at_once(monkeypatch):
+    """As many requests as there are slots from the first moment on: nothing is found out about the host."""
+    monkeypatch.setattr("asyncdl.core.pace.START", 1 << 20)

@@ -23,7 +23,7 @@ def noise(size_bytes: int, seed: int = 1) -> bytes:
     return random.Random(seed).randbytes(size_bytes)
 
 
-async def test_a_big_file_comes_in_parallel_ranges_every_byte_once(bench):
+async def test_a_big_file_comes_in_parallel_ranges_every_byte_once(bench, even_segments):
     repo = Repo(REPO, {BIG: GeneratedFile(9 * SEGMENT_BYTES + 12_345, seed=3)})
     async with DemoHub([repo]) as hub:
         await bench.enqueue_repo(hub)
@@ -120,7 +120,7 @@ async def test_a_host_that_always_ignores_ranges_is_asked_for_the_whole(bench):
     bench.assert_as_served(repo)
 
 
-async def test_a_host_that_ignores_ranges_now_and_then_is_asked_again(bench):
+async def test_a_host_that_ignores_ranges_now_and_then_is_asked_again(bench, even_segments):
     repo = Repo(REPO, {BIG: GeneratedFile(12 * SEGMENT_BYTES + 5)})
     async with DemoHub([repo], faults=[Fault("range_ignored", origin="cdn", every=4)]) as hub:
         await bench.enqueue_repo(hub)

@@ -388,6 +388,14 @@ def test_every_file_gets_a_sha256_and_git_blobs_their_own_digest_too():
     assert digester.sha256() == hashlib.sha256(b"hello\n").hexdigest()
 
 
+def test_what_a_bucket_vouches_for_with_an_md5_is_held_against_it():
+    digester = Digester(Digest("md5", "c" * 32), 6)
+    digester.update(b"hel")
+    digester.update(memoryview(b"lo\n"))
+    assert digester.hexdigest() == "b1946ac92492d2347c6235b4d2611184"  # md5sum
+    assert digester.sha256() == hashlib.sha256(b"hello\n").hexdigest()
+
+
 def _io_error(_fd):
     raise OSError(errno.EIO, os.strerror(errno.EIO))
 

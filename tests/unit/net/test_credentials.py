@@ -6,6 +6,7 @@ from asyncdl.core.secret import Secret
 from asyncdl.net.credentials import Credentials
 
 TOKEN = "hf_canarycanary"
+NOW = 1_795_194_000.0
 
 SAME = [
     ("https://hub.test", "https://hub.test/a"),
@@ -38,23 +39,26 @@ OTHER = [
 
 
 @pytest.mark.parametrize(("endpoint", "url"), SAME)
-def test_the_token_is_sent_to_its_own_origin(endpoint, url):
-    assert Credentials(endpoint, Secret(TOKEN)).headers(url)["Authorization"] == f"Bearer {TOKEN}"
+async def test_the_token_is_sent_to_its_own_origin(endpoint, url):
+    headers = await Credentials(endpoint, Secret(TOKEN)).headers(url, now=NOW)
+    assert headers["Authorization"] == f"Bearer {TOKEN}"
 
 
 @pytest.mark.parametrize(("endpoint", "url"), OTHER)
-def test_the_token_is_sent_to_no_other_origin(endpoint, url):
-    assert TOKEN not in str(Credentials(endpoint, Secret(TOKEN)).headers(url))
+async def test_the_token_is_sent_to_no_other_origin(endpoint, url):
+    assert TOKEN not in str(await Credentials(endpoint, Secret(TOKEN)).headers(url, now=NOW))
 
 
-def test_the_headers_are_these_and_no_others():
+async def test_the_headers_are_these_and_no_others():
     plain = {"User-Agent": f"asyncdl/{__version__}", "Accept": "*/*", "Accept-Encoding": "identity"}
-    assert Credentials("https://hub.test", None).headers("https://hub.test/a") == plain
-    asked = Credentials("https://hub.test", None).headers("https://hub.test/a", asked=ByteRange(5, 10))
+    assert await Credentials("https://hub.test", None).headers("https://hub.test/a", now=NOW) == plain
+    asked = await Credentials("https://hub.test", None).headers(
+        "https://hub.test/a", now=NOW, asked=ByteRange(5, 10), validator='"v1"'
+    )
     assert asked == plain | {"Range": "bytes=5-9"}
 
 
-def test_what_one_hop_does_to_its_headers_does_not_reach_the_next():
+async def test_what_one_hop_does_to_its_headers_does_not_reach_the_next():
     credentials = Credentials("https://hub.test", None)
-    credentials.headers("https://hub.test/a")["X"] = "y"
-    assert "X" not in credentials.headers("https://hub.test/a")
+    (await credentials.headers("https://hub.test/a", now=NOW))["X"] = "y"
+    assert "X" not in await credentials.headers("https://hub.test/a", now=NOW)

@@ -2,7 +2,7 @@
 
 import pytest
 
-from asyncdl.core.hops import MAX_HOPS
+from asyncdl.core.hops import MAX_HOPS, GateName
 from asyncdl.core.secret import Secret
 from asyncdl.errors import RemoteError, TransferError
 from asyncdl.net import fetch
@@ -111,7 +111,7 @@ async def test_a_pause_that_is_asked_for_is_waited_out(clock):
 
 async def test_a_gate_that_is_closed_already_is_waited_for_and_costs_no_try(clock):
     asker, _ = fetcher([OK])
-    asker._client.gates.refused("1.1.1.1", 50.0)
+    asker._client.gates.refused(GateName("1.1.1.1", "api"), 50.0)
     assert (await asker.get(URL)).status == 200
     assert clock.slept == [50.0]
 

@@ -69,10 +69,11 @@ async def test_no_failure_of_a_fetch_tells(failure, clock):
         assert "canary" not in repr(answer)
 
 
-def test_no_value_that_holds_a_secret_shows_it():
+async def test_no_value_that_holds_a_secret_shows_it():
     credentials = Credentials(HUB, Secret(TOKEN))
+    headers = await credentials.headers(f"{HUB}/x", now=0.0)
     held = [
-        Secret(TOKEN), credentials, vars(credentials), Request(SIGNED, credentials.headers(f"{HUB}/x"), guarded=True),
+        Secret(TOKEN), credentials, vars(credentials), Request(SIGNED, headers, guarded=True),
         Answer(200, {}, b"canaryBODY", f"{CDN}/x"), RemoteObject(client(Reply(404)), f"{HUB}/x"),
     ]  # fmt: skip
     for one in held:

@@ -4,7 +4,7 @@ import pytest
 
 from asyncdl.errors import UsageError
 from asyncdl.sources.catalog import load_catalog
-from asyncdl.sources.targets import HubTarget, UrlTarget, parse_target
+from asyncdl.sources.targets import BucketTarget, HubTarget, UrlTarget, parse_target
 from tests.unit.sources.scripted import ENDPOINT
 
 
@@ -78,10 +78,25 @@ def test_what_means_nothing_is_refused_with_the_nearest_names(target, hint):
     assert caught.value.exit_code == 2
 
 
-@pytest.mark.parametrize("target", ["s3://bucket/prefix", "r2://bucket/prefix"])
-def test_buckets_are_announced_for_later(target):
-    with pytest.raises(UsageError, match="later version"):
-        parsed(target)
+@pytest.mark.parametrize(
+    ("target", "means"),
+    [
+        ("s3://bucket", BucketTarget("s3", "bucket", "")),
+        ("R2://bucket/", BucketTarget("r2", "bucket", "")),
+        ("s3://my.bucket/a b%20+/é*", BucketTarget("s3", "my.bucket", "a b%20+/é*")),
+        ("s3://bucket//a", BucketTarget("s3", "bucket", "/a")),
+        ("r2://bucket/a?b#c", BucketTarget("r2", "bucket", "a?b#c")),
+    ],
+)
+def test_a_bucket_and_a_key_are_taken_as_they_stand(target, means):
+    assert parsed(target) == means
+
+
+@pytest.mark.parametrize("bucket", ["", "/a", "a", "a..b", "-ab", "a b", "bücket", "AKIA:canary@bucket", "*", "b*ket"])
+def test_what_is_no_bucket_is_refused_and_not_shown(bucket):
+    with pytest.raises(UsageError, match="no bucket") as caught:
+        parsed(f"s3://{bucket}")
+    assert "canary" not in f"{caught.value.message} {caught.value.hint}"
 
 
 def test_a_hostile_target_cannot_steer_the_terminal():

@@ -1,0 +1,122 @@
+"""How many requests each host gets at once: counts what is open and what comes in, and asks `core.pace` twice a second.
+
+A host here is the one a dataset is enqueued from, its CDN included: that is whom fewer or more requests help.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+from asyncdl.core.pace import TICK_S, Pace
+from asyncdl.store.hosts import RememberedPace
+
+FULL_SHARE = 0.9
+"""Of the time that all requests allowed must have been open for what came in to say something about that number: an
+ended one is replaced within a callback, a file that ends leaves a gap. Guess."""
+
+
+@dataclass(slots=True)
+class _Host:
+    """not_full_s: how long fewer requests than allowed were open since the last tick; not_full_since: the last time."""
+
+    pace: Pace
+    not_full_since: float | None
+    n_open: int = 0
+    n_bytes: int = 0
+    not_full_s: float = 0.0
+    remembered: tuple[int | None, int | None] = field(default=(None, None))
+
+
+class Pacing:
+    """Owner of one Pace per host. ceiling: what no host may exceed. changed: called when a limit has risen.
+
+    remembered: what earlier engines found out.
+    """
+
+    def __init__(self, ceiling: int, remembered: Iterable[RememberedPace] = ()) -> None:
+        self._ceiling = ceiling
+        self._remembered = {one.host: one for one in remembered}
+        self._hosts: dict[str, _Host] = {}
+        self._ticked_at = time.monotonic()
+        self.changed: Callable[[], None] = lambda: None
+
+    def __repr__(self) -> str:
+        return f"<Pacing { {name: f'{host.n_open}/{host.pace.limit}' for name, host in self._hosts.items()} }>"
+
+    def is_full(self, name: str) -> bool:
+        """Whether `name` has all the requests it takes well."""
+        host = self._host(name)
+        return host.n_open >= host.pace.limit
+
+    @property
+    def is_holding_back(self) -> bool:
+        """Whether some host is kept below what the slots would give it."""
+        return any(host.n_open >= host.pace.limit < self._ceiling for host in self._hosts.values())
+
+    def opened(self, name: str) -> None:
+        host = self._host(name)
+        host.n_open += 1
+        self._note(host)
+
+    def closed(self, name: str) -> None:
+        host = self._host(name)
+        host.n_open -= 1
+        self._note(host)
+
+    def came(self, name: str, n_bytes: int) -> None:
+        self._host(name).n_bytes += n_bytes
+
+    def refused(self, name: str) -> None:
+        """`name` answered 429 or 503. A CDN answers for the host that led to it: then all that are busy step back."""
+        known = self._hosts.get(name)
+        for host in [known] if known is not None else [one for one in self._hosts.values() if one.n_open]:
+            host.pace.refused(now=time.monotonic())
+            self._note(host)
+
+    def _host(self, name: str) -> _Host:
+        if name not in self._hosts:
+            known = self._remembered.get(name)
+            hint, cap = (None, None) if known is None else (known.hint, known.cap)
+            pace = Pace(ceiling=self._ceiling, hint=hint, cap=cap)
+            self._hosts[name] = _Host(pace, time.monotonic(), remembered=(pace.hint, pace.cap))
+        return self._hosts[name]
+
+    def _note(self, host: _Host) -> None:
+        """Start or stop the clock that says for how long there were requests to spare."""
+        is_full, now = host.n_open >= host.pace.limit, time.monotonic()
+        if is_full and host.not_full_since is not None:
+            host.not_full_s += now - host.not_full_since
+            host.not_full_since = None
+        elif not is_full and host.not_full_since is None:
+            host.not_full_since = now
+
+    async def tick_for_ever(self) -> None:
+        while True:
+            await asyncio.sleep(TICK_S)
+            self._tick()
+
+    def _tick(self) -> None:
+        now = time.monotonic()
+        elapsed_s, self._ticked_at = now - self._ticked_at, now
+        for host in self._hosts.values():
+            if host.not_full_since is not None:
+                host.not_full_s += now - host.not_full_since
+                host.not_full_since = now
+            was_full = host.not_full_s <= elapsed_s * (1 - FULL_SHARE)
+            host.pace.tick(now=now, n_bytes=host.n_bytes, elapsed_s=elapsed_s, was_full=was_full)
+            host.n_bytes, host.not_full_s = 0, 0.0
+            self._note(host)
+        self.changed()
+
+    def to_remember(self) -> list[RememberedPace]:
+        """Return what was found out since the last call."""
+        news = []
+        for name, host in self._hosts.items():
+            found = (host.pace.hint, host.pace.cap)
+            if found != host.remembered and host.pace.hint is not None:
+                host.remembered = found
+                news.append(RememberedPace(name, host.pace.hint, host.pace.cap))
+        return news
