@@ -15,6 +15,7 @@ import socket
 import ssl
 import threading
 from dataclasses import dataclass
+from itertools import pairwise
 from urllib.parse import urlsplit
 
 BLOCK_BYTES = 1 << 18
@@ -112,7 +113,7 @@ def main() -> None:
     file = os.open(asked.file, os.O_CREAT | os.O_WRONLY)
     os.posix_fallocate(file, 0, size)
     cuts = [size * k // n for k in range(n + 1)]
-    shares = [begin(asked.url, asked.ca, file, *cut) for cut in zip(cuts, cuts[1:], strict=False)]
+    shares = [begin(asked.url, asked.ca, file, *cut) for cut in pairwise(cuts)]
     {"select": by_select, "threads": by_threads}[asked.mode](shares, file)
 
 

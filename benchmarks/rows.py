@@ -1,4 +1,4 @@
-"""The rows of the comparison: what is fetched, from which server, by whom. Each is a context manager that yields one Row.
+"""The rows of the comparison: what is fetched, from which server, by whom. Each is a context manager that yields a Row.
 
 A row makes its files and servers and takes them away again; how its clients are measured it does not know.
 """
@@ -33,7 +33,7 @@ REPO = "bench/files"
 
 @dataclass(frozen=True)
 class Bench:
-    """What every row needs. work: on tmpfs, ours alone. big: a file of size_bytes below www. urls end without a slash."""
+    """What every row needs. work: on tmpfs, ours alone. big: of size_bytes, below www. http, https: no last slash."""
 
     work: Path
     programs: Path
@@ -54,7 +54,7 @@ class Bench:
 
 @dataclass(frozen=True)
 class Row:
-    """Clients that do the same work. amount: in `unit`s of CPU, GiB or objects. digests: {name: sha256} they must leave.
+    """Clients that do the same work. amount: CPU seconds are divided by it for `unit`. digests: {name: sha256}.
 
     around: what a single run needs, made anew for it. ideal_s: the wall time nobody can beat, where there is one.
     """
@@ -159,7 +159,7 @@ def paced(bench: Bench, title: str, slow_every: int, ideal_s: float) -> Row:
     clients = [peers.ours("asyncdl", CONNECTIONS, peers.enqueue(url)), peers.aria2(url, bench.sha256)]
     return Row(
         title, "s/GiB", bench.size_bytes / GIB, clients, {"big": bench.sha256},
-        f"{RATE_PER_S / MIB:.0f} MiB/s a connection; ideal {ideal_s:.1f} s. A client is ended after {PATIENCE} times that.",
+        f"{RATE_PER_S / MIB:.0f} MiB/s a connection; ideal {ideal_s:.1f} s. Who takes {PATIENCE} times that is ended.",
         limit_s=PATIENCE * ideal_s, ideal_s=ideal_s,
         around=lambda: origins.paced(bench.work, bench.big, port, RATE_PER_S, slow_every),
     )  # fmt: skip
@@ -188,8 +188,9 @@ def hub(bench: Bench) -> Iterator[Row]:
             peers.ours("asyncdl", CONNECTIONS, peers.enqueue(REPO), env),
             peers.hf(bench.programs, endpoint, REPO),
         ]
-        title = f"{n_files} files of {size_text(bench.size_bytes // n_files)} from a Hub (the demo's, in Python: it bounds the wall time)"
-        yield Row(title, "s/GiB", bench.size_bytes / GIB, clients, digests)
+        title = f"{n_files} files of {size_text(bench.size_bytes // n_files)} from a Hub"
+        note = "The hub is the demo's, in Python; it bounds the wall time."
+        yield Row(title, "s/GiB", bench.size_bytes / GIB, clients, digests, note)
     drop(folder)
 
 

@@ -1,4 +1,4 @@
-"""One client, run once and weighed: what its whole process tree used, by the kernel's count, and whether the files are right.
+"""One client, run once and weighed: what its process tree used, by the kernel's count, and whether its files are right.
 
 Knows nothing of any program. A client writes into its working folder, which is new and on tmpfs; every run gets a bare
 environment, so that nobody's ~/.curlrc, proxy or token takes part.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import resource
 import shutil
 import signal
 import subprocess
@@ -15,7 +16,8 @@ import sys
 import threading
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 LIMIT_S = 300.0
@@ -35,15 +37,18 @@ class Client:
 
 @dataclass(frozen=True)
 class Usage:
-    """cpu_s: user and system of the client and of all its children. peak_bytes: of the largest of these processes.
+    """cpu_s: user and system of the client and of all children it waited for. peak_bytes: of the largest of these.
 
-    fault: why the run does not count, or ''. A run that was ended counts as at least wall_s long.
+    least_bytes: below this a peak is not seen, for the kernel's count of a child begins with that of the process it was
+    forked from, which is this one. fault: why the run does not count, or ''. late: it was ended for taking too long.
     """
 
     cpu_s: float
     wall_s: float
     peak_bytes: int
+    least_bytes: int = 0
     fault: str = ""
+    late: bool = False
 
 
 def say(text: str) -> None:
@@ -60,14 +65,16 @@ def run(client: Client, folder: Path, digests: Mapping[str, str], limit_s: float
     try:
         env = bare_env(folder, client.env)
         for command in client.before:
-            done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S)
+            done = subprocess.run(
+                command, check=False, cwd=folder, env=env, capture_output=True, text=True, timeout=LIMIT_S
+            )
             if done.returncode:
-                return Usage(0.0, 0.0, 0, f"{' '.join(command[-3:])}: {done.stderr.strip()[-300:]}")
+                return Usage(0.0, 0.0, 0, fault=f"{' '.join(command[-3:])}: {done.stderr.strip()[-300:]}")
         log = folder.parent / "client.log"
         usage = weigh(client.argv, env, folder, log, limit_s)
         if usage.fault:
             return usage
-        return Usage(usage.cpu_s, usage.wall_s, usage.peak_bytes, fault_of(folder, digests))
+        return replace(usage, fault=fault_of(folder, digests))
     finally:
         shutil.rmtree(folder, ignore_errors=True)
 
@@ -80,7 +87,12 @@ def weigh(argv: list[str], env: Mapping[str, str], folder: Path, log: Path, limi
             argv, cwd=folder, env=env, stdin=subprocess.DEVNULL, stdout=said, stderr=said, start_new_session=True
         )
         late = threading.Event()
-        timer = threading.Timer(limit_s, lambda: (late.set(), end_group(process.pid, signal.SIGKILL)))
+
+        def end_it() -> None:
+            late.set()
+            end_group(process.pid, signal.SIGKILL)
+
+        timer = threading.Timer(limit_s, end_it)
         timer.start()
         try:
             _, status, used = os.wait4(process.pid, 0)
@@ -94,14 +106,20 @@ def weigh(argv: list[str], env: Mapping[str, str], folder: Path, log: Path, limi
         fault = f"not done after {limit_s:.0f} s"
     elif process.returncode:
         fault = f"exit {process.returncode}: {log.read_text(encoding='utf-8', errors='replace').strip()[-300:]}"
-    return Usage(used.ru_utime + used.ru_stime, wall_s, used.ru_maxrss * 1024, fault)
+    own = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    return Usage(
+        cpu_s=used.ru_utime + used.ru_stime,
+        wall_s=wall_s,
+        peak_bytes=used.ru_maxrss * 1024,
+        least_bytes=own * 1024,
+        fault=fault,
+        late=late.is_set(),
+    )
 
 
 def end_group(pid: int, number: signal.Signals) -> None:
-    try:
+    with suppress(ProcessLookupError):
         os.killpg(pid, number)
-    except ProcessLookupError:
-        pass
 
 
 def sha256_of(path: Path) -> str:

@@ -3,9 +3,9 @@
     python benchmarks/transfer.py [--rounds N] [--size 1GiB] [--only ROW,...] [--out FILE]
 
 Everything is on loopback and tmpfs, nothing is pinned. The clients of a row take turns in every round, so that a noisy
-minute hits all of them; the figure is the median of the rounds and the CPU is user + system of the client's process tree,
-start-up included. After each run the files are compared with the true sha256. Wants 6 GiB of /dev/shm and, for figures
-that mean something, a quiet machine.
+minute hits all of them; the figure is the median of the rounds and the CPU is user + system of the client's process
+tree, start-up included. After each run the files are compared with the true sha256. Wants 6 GiB of /dev/shm and,
+for figures that mean something, a quiet machine.
 """
 
 from __future__ import annotations
@@ -30,7 +30,6 @@ import peers
 from page import Result, page
 from rows import CONNECTIONS, GIB, MIB, ROWS, Bench, Row
 from runs import LIMIT_S, bare_env, run, say, sha256_of, weigh
-
 
 
 def measure(row: Row, bench: Bench, n_rounds: int) -> Result:
@@ -70,13 +69,15 @@ def start_cpu_s(bench: Bench, n_rounds: int) -> float:
     return statistics.median(found[1:])
 
 
-def about(programs: Path, rounds: int, load_before: float) -> list[str]:
+def about(programs: Path, rounds: int, load_before: float) -> str:
+    """Return the paragraph that says on what this was measured."""
     found = ", ".join(f"{name} {version}" for name, version in peers.versions(programs).items())
-    return [
-        f"`python benchmarks/transfer.py`, {time.strftime('%Y-%m-%d', time.gmtime())}: {rounds} interleaved rounds, servers and clients on the",
-        f"same machine with {os.cpu_count()} cores, loopback, tmpfs, nothing pinned. Load {load_before:.1f} before, {os.getloadavg()[0]:.1f} after.",
-        f"{found}.",
-    ]  # fmt: skip
+    date, load = time.strftime("%Y-%m-%d", time.gmtime()), os.getloadavg()[0]
+    return (
+        f"`python benchmarks/transfer.py`, {date}: {rounds} interleaved rounds, servers and clients on the same "
+        f"machine with {os.cpu_count()} cores, loopback, tmpfs, nothing pinned. Load {load_before:.1f} before, "
+        f"{load:.1f} after. {found}."
+    )
 
 
 def size_of(text: str) -> int:

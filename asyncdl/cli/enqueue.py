@@ -48,8 +48,9 @@ LINE_EVERY_S = 30.0
 def command(context: click.Context, /, *, as_json: bool, **given: Any) -> int:
     """Put the files of TARGET into the queue.
 
-    TARGET is a name of the catalogue (fineweb-2), a repo of the Hub (org/name), hf://datasets/org/name@rev/glob, or
-    the https:// URL of a file. Enqueueing again finds what is there, and revives what was discarded.
+    TARGET is a name of the catalogue (fineweb-2), a repo of the Hub (org/name), hf://datasets/org/name@rev/glob, the
+    https:// URL of a file, or s3:// or r2://bucket/prefix. Enqueueing again finds what is there, and revives what was
+    discarded.
     """
     from asyncdl.cli import loop
     from asyncdl.cli.intake import take_in

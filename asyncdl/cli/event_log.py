@@ -13,7 +13,6 @@ import os
 import re
 import sys
 import time
-from dataclasses import asdict
 from datetime import UTC, datetime
 from io import FileIO
 from pathlib import Path
@@ -50,7 +49,7 @@ class EventLog:
 
     def tell(self, event: Event) -> None:
         """Log what the engine says. Returns at once."""
-        self.note(_snake(type(event).__name__), **asdict(event))
+        self.note(_snake(type(event).__name__), **{name: getattr(event, name) for name in event.__dataclass_fields__})
 
     def note(self, name: str, **fields: Any) -> None:
         """Log something of our own, such as the beginning and the end of the run."""

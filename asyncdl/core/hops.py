@@ -11,6 +11,7 @@ import ipaddress
 import re
 import string
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal, NamedTuple
 from urllib.parse import SplitResult, parse_qs, quote, urljoin, urlsplit
 
@@ -28,6 +29,9 @@ _SIGNED_KEYS = frozenset({"signature", "x-amz-signature", "x-goog-signature", "s
 
 _LEGAL = string.punctuation.replace("\\", "")
 """What `quote` leaves alone, besides letters and digits; a backslash is a slash to some readers of URLs."""
+
+_FRONT = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://[^/?#\s\\]+(?=[/?#]|$)")
+"""Scheme and authority; a URL that does not begin with them in so plain a way is looked at whole."""
 
 _HOST = re.compile(r"[\w.-]+|[0-9a-f]*:[0-9a-f:.]*(%[\w.-]+)?")
 _NUMBER = re.compile(r"(?i)(?:.*\.)?(?:\d+|0x[0-9a-f]*)\.?")
@@ -52,7 +56,14 @@ class Origin:
 
 def origin_of(url: str) -> Origin:
     """Return the origin of an absolute URL; raise TransferError("redirect_scheme") unless it is http or https."""
-    parts = _split(url)
+    match = _FRONT.match(url)
+    return _origin(url if match is None else match[0])
+
+
+@lru_cache(maxsize=1024)
+def _origin(front: str) -> Origin:
+    """Remembered, because every request of every file asks, and there are few hosts."""
+    parts = _split(front)
     if parts.scheme not in ("http", "https") or not parts.hostname:
         raise TransferError("redirect_scheme", f"{parts.scheme or 'a relative'} URL where http or https was expected")
     scheme: Literal["http", "https"] = "https" if parts.scheme == "https" else "http"

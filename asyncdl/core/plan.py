@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from asyncdl.core.ranges import ByteRange, RangeSet
@@ -56,25 +56,24 @@ def gaps(size_bytes: int, had: RangeSet) -> list[ByteRange]:
 
 @dataclass(frozen=True, slots=True)
 class Demand:
-    """One transfer's wish. key: whose. host: who is asked. n_open: its requests under way. can_start: another one."""
+    """One transfer's wish. key: whose. n_open: its requests under way. can_start: another one."""
 
     key: int
-    host: str
     n_open: int
     can_start: bool
 
 
-def choose(demands: Iterable[Demand], *, may_claim: bool, is_full: Callable[[str], bool]) -> int | None:
+def choose(demands: Iterable[Demand], *, may_claim: bool) -> int | None:
     """Return the key of the transfer that gets the next free slot; None to claim a new job instead.
 
-    demands: in the order they first asked. is_full: whether a host has all the requests it takes well. First every
-    file gets up to FAIR_CONNECTIONS, oldest first, so that files end in the order they began and few are open at once;
-    then new jobs; only when there are none do the open files share the rest, the one with the fewest requests first.
-    With nothing to do the answer is None.
+    demands: of the hosts that take another request, in the order they first asked. First every file gets up to
+    FAIR_CONNECTIONS, oldest first, so that files end in the order they began and few are open at once; then new jobs;
+    only when there are none do the open files share the rest, the one with the fewest requests first. With nothing to
+    do the answer is None.
     """
     rest: Demand | None = None
     for demand in demands:
-        if not demand.can_start or is_full(demand.host):
+        if not demand.can_start:
             continue
         if demand.n_open < FAIR_CONNECTIONS:
             return demand.key

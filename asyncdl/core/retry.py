@@ -36,10 +36,13 @@ MAX_SPREAD_S = 60.0
 PARK_FROM_S = 30.0
 """A host that asks for a longer pause gets its jobs back into the queue, with run_at; a guess: half a lease."""
 
+NO_HANDLES_S = 3.0
+"""The pause after the limit of open files was met: files and connections are closed all the time. Guess."""
+
 
 class Treatment(Enum):
     AGAIN = "again"  # try again later; counts as a failure unless bytes arrived
-    PARK = "park"  # the host or the disk is closed; a pause it names costs nothing, one it does not is AGAIN
+    PARK = "park"  # the host, the disk or the process is at its limit; a pause it names is free, else it is AGAIN
     ANEW = "anew"  # the remote object changed: drop what is had, start again
     QUARANTINE = "quarantine"  # the content is wrong: keep it aside, fetch again, at most MAX_MISMATCHES times
     NEVER = "never"  # trying again cannot help; a person must
@@ -94,7 +97,7 @@ TREATMENTS: dict[str, Meaning] = {
     "gone": Meaning(Treatment.NEVER, "it was removed for good"),
     "http_4xx": Meaning(Treatment.NEVER, "the host refuses the request"),
     "no_room": Meaning(Treatment.PARK, "make room on the disk; the run goes on by itself"),
-    "no_handles": Meaning(Treatment.AGAIN, "raise the limit of open files (ulimit -n), or lower --workers"),
+    "no_handles": Meaning(Treatment.PARK, "raise the limit of open files (ulimit -n), or lower --workers"),
     "range_ignored": Meaning(Treatment.AGAIN, _WAIT),
     "bug": Meaning(Treatment.AGAIN, "a bug in asyncdl; please report it with the log"),
     "too_large": Meaning(Treatment.NEVER, "the file is larger than announced; enqueue again"),

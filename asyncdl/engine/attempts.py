@@ -22,7 +22,6 @@ from asyncdl.core.stages import next_jobs
 from asyncdl.engine.leases import Leases
 from asyncdl.errors import AsyncdlError, LeaseLostError, TransferError
 from asyncdl.store.jobs import GiveBack, Jobs
-from asyncdl.store.reader import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -58,22 +57,19 @@ class Attempts:
         self,
         jobs: Jobs,
         leases: Leases,
-        reader: Reader,
         listen: Callable[[Event], None],
         stop: Callable[[TransferError], None],
     ) -> None:
         self._jobs = jobs
         self._leases = leases
-        self._reader = reader
         self._listen = listen
         self._stop = stop
 
-    async def run(self, job: Job, work: Work, progressed: Callable[[], bool] = lambda: False) -> None:
+    async def run(self, job: Job, dataset: Dataset, work: Work, progressed: Callable[[], bool] = lambda: False) -> None:
         """Run `work` under `job`'s lease and settle. progressed: whether new durable bytes came so far.
 
         Raises nothing but cancellation, which gives the job back first, and what the queue cannot be written for.
         """
-        dataset = self._reader.dataset(job.dataset_id)
         try:
             outcome = await self._under_lease(job, work)
             if isinstance(outcome, Done):

@@ -74,7 +74,11 @@ class Incoming:
             for gap in gaps:
                 self._tools.disk_gate.spend(len(gap))
                 piece = block[gap.start - at : gap.stop - at]  # a copy each would double the memory
-                await self._tools.threads.call(self._partial.write, gap.start, piece)
+                try:
+                    await self._tools.threads.call(self._partial.write, gap.start, piece)
+                except asyncio.CancelledError:
+                    self.written = self.written.add(gap)  # it comes after the write has ended well
+                    raise
                 self.written = self.written.add(gap)
         finally:
             for gap in gaps:

@@ -159,7 +159,7 @@ class Round:
 
     def start_share(self) -> asyncio.Task[None] | None:
         """Let a slot that has nothing else to do help the slowest request; None where that does not pay."""
-        if self._ended.done() or self._draining:
+        if self._ended.done() or self._draining or not self._is_planned:
             return None
         now = self._loop.time()
         asks = [ask for ask in self._open if ask.stop is not None and not ask.is_in]
@@ -259,13 +259,17 @@ class Round:
                 self._tools.meter.n_bytes += n_new
                 self._tools.pacing.came(self._host, n_new)
             ask.at += len(own)
-            if len(own) < len(block) or (ask.at == ask.stop and ask.stop != limit):
+            if self._incoming.is_whole:
+                self._end_if_over()  # a twin left these bytes to this request, and has ended
+            if ask.stop is not None and ask.stop != limit and ask.at >= ask.stop:
                 return
 
     # --- failures
 
     def _after_failure(self, ask: Ask, error: TransferError) -> None:
         """Put the rest of what was asked back, now or later, or end the attempt."""
+        for one in self._open:
+            one.is_twin = one.is_twin and one.stop != ask.stop  # alone again, it may be helped again
         is_pause = TREATMENTS[error.error_class].treatment is Treatment.PARK and error.retry_after_s is not None
         if is_pause:
             self._after_pause(ask, error)

@@ -228,7 +228,7 @@ class Engine:
 
     def _compose(self, tools: Tools, pool: Pool, reader: Reader) -> None:
         config = self._config
-        attempts = Attempts(tools.jobs, tools.leases, reader, self._tell, self._fail)
+        attempts = Attempts(tools.jobs, tools.leases, self._tell, self._fail)
         if "download" in config.kinds:
             self._workers.append(Scheduler(config.workers, config.data_dir, tools, attempts, reader))
         pool_kinds = tuple(kind for kind in config.kinds if kind != "download")

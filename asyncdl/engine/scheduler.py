@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections import defaultdict
+from collections.abc import Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import Protocol
 
-from asyncdl.core.model import Job
+from asyncdl.core.model import Dataset, Job
 from asyncdl.core.plan import Demand, choose
 from asyncdl.disk.layout import final_path
 from asyncdl.engine.attempts import Attempts, Done, Unfinished
@@ -27,6 +28,14 @@ LOOK_EVERY_S = 0.5
 
 CLAIM_BATCH = 64
 """Jobs in one claim at most, so that several engines share a small queue. Guess."""
+
+
+HELP_EVERY_S = 0.25
+"""How often the requests under way are looked at for one that is slow: a fraction of core.plan.SHARE_FROM_S."""
+
+
+CLAIM_SHARE = 16
+"""Jobs are claimed when a sixteenth of those that may be held have ended; with fewer slots each time. Guess."""
 
 
 class Fetch(Protocol):
@@ -58,8 +67,10 @@ class Scheduler:
         self._tools = tools
         self._attempts = attempts
         self._reader = reader
+        self._n_held = 0
         self._active: dict[int, Fetch] = {}
-        self._asking: dict[int, Fetch] = {}  # those with segments to start, in the order they first asked
+        self._asking: defaultdict[str, dict[int, Fetch]] = defaultdict(dict)  # by host, in the order they first asked
+        self._helped_at = 0.0
         self._hungry = asyncio.Event()
         self._draining = False
         self._none_left = False
@@ -99,22 +110,22 @@ class Scheduler:
 
     @property
     def _n_claimable(self) -> int:
-        if not self._tools.disk_gate.is_open:
-            return 0
-        return min(self._n_free, self._n_slots - len(self._active), CLAIM_BATCH)
+        if not self._tools.disk_gate.is_open or self._n_held > self._n_slots - self._n_slots // CLAIM_SHARE:
+            return 0  # a claim for each job that ends would cost as much as the job
+        return min(self._n_free, self._n_slots - self._n_held, CLAIM_BATCH)
 
     async def _claim(self, group: asyncio.TaskGroup) -> int:
         claimed = await self._tools.jobs.claim(
             "download", self._n_claimable, now=time.time(), lease_s=self._tools.leases.lease_s
         )
-        places = [(job, self._final_path(job)) for job in claimed]
+        self._n_held += len(claimed)
+        datasets = {id_: self._reader.dataset(id_) for id_ in {job.dataset_id for job in claimed}}
+        places = [(job, final_path(self._data_dir, datasets[job.dataset_id].local_root, job.path)) for job in claimed]
         small = await self._tools.threads.call(without_file, places)
         for job, final in places:
-            group.create_task(self._transfer(job, final, is_small=job.id in small), name=f"transfer {job.path}")
+            work = self._transfer(job, datasets[job.dataset_id], final, is_small=job.id in small)
+            group.create_task(work, name=f"transfer {job.path}")
         return len(claimed)
-
-    def _final_path(self, job: Job) -> Path:
-        return final_path(self._data_dir, self._reader.dataset(job.dataset_id).local_root, job.path)
 
     async def _until_hungry(self, *, timeout_s: float | None) -> None:
         try:
@@ -124,21 +135,22 @@ class Scheduler:
             pass
         self._hungry.clear()
 
-    async def _transfer(self, job: Job, final: Path, *, is_small: bool) -> None:
-        dataset = self._reader.dataset(job.dataset_id)
-        transfer = Transfer(job, dataset, final, self._tools, self._serve)
+    async def _transfer(self, job: Job, dataset: Dataset, final: Path, *, is_small: bool) -> None:
+        transfer: Transfer | None = None
 
         async def work() -> Done | Unfinished:
+            nonlocal transfer
             if is_small:
                 small = Small(job, dataset, final, self._tools, self._serve)
                 self._begin(small)
                 if (settled := await small.run()) is not None:
                     return settled
+            transfer = Transfer(job, dataset, final, self._tools, self._serve)
             self._begin(transfer)
             return await transfer.run()
 
         try:
-            await self._attempts.run(job, work, lambda: transfer.progressed)
+            await self._attempts.run(job, dataset, work, lambda: transfer is not None and transfer.progressed)
         finally:
             self._end(job)
 
@@ -148,42 +160,51 @@ class Scheduler:
             fetch.drain()
 
     def _end(self, job: Job) -> None:
-        for known in (self._active, self._asking):
+        self._n_held -= 1
+        for known in (self._active, *self._asking.values()):
             if job.id in known and known[job.id].job.attempt == job.attempt:  # or a later attempt has its place
                 del known[job.id]
         self._dispatch()
 
     def _serve(self, fetch: Fetch) -> None:
         """`fetch` has a request to start."""
-        self._asking[fetch.job.id] = fetch
+        self._asking[fetch.host][fetch.job.id] = fetch
         self._dispatch()
 
     def _dispatch(self) -> None:
         """Give free slots away until there is no taker or no slot; ask for new jobs if slots are left."""
         while self._n_free and self._tools.disk_gate.is_open:
-            demands = (transfer.demand() for transfer in self._asking.values())
             may_claim = not self._none_left and not self._draining and self._n_claimable > 0
-            chosen = choose(demands, may_claim=may_claim, is_full=self._tools.pacing.is_full)
+            chosen = choose((fetch.demand() for fetch in self._takers()), may_claim=may_claim)
             if chosen is not None:
-                self._give(self._asking[chosen])
+                self._give(self._active[chosen])
             elif may_claim:
                 self._hungry.set()
                 return
-            elif not self._help():
+            elif not (self._none_left and self._help()):  # while files wait, a slot that comes free is theirs
                 return
 
-    def _give(self, transfer: Fetch) -> None:
-        """Let `transfer` begin its next request."""
-        self._occupy(transfer.host, transfer.start_next())
-        if not transfer.demand().can_start:
-            del self._asking[transfer.job.id]
+    def _takers(self) -> Iterator[Fetch]:
+        """Those who ask, of the hosts that take another request."""
+        for host, asking in self._asking.items():
+            if asking and not self._tools.pacing.is_full(host):
+                yield from asking.values()
+
+    def _give(self, fetch: Fetch) -> None:
+        """Let `fetch` begin its next request."""
+        self._occupy(fetch.host, fetch.start_next())
+        if not fetch.demand().can_start:
+            del self._asking[fetch.host][fetch.job.id]
 
     def _help(self) -> bool:
         """Let a slot for which there is nothing else take a part of a slow request; return whether one needed it."""
-        for transfer in self._active.values():
-            if not self._tools.pacing.is_full(transfer.host) and (task := transfer.start_share()) is not None:
-                self._occupy(transfer.host, task)
+        if time.monotonic() - self._helped_at < HELP_EVERY_S:
+            return False
+        for fetch in self._active.values():
+            if not self._tools.pacing.is_full(fetch.host) and (task := fetch.start_share()) is not None:
+                self._occupy(fetch.host, task)
                 return True
+        self._helped_at = time.monotonic()
         return False
 
     def _occupy(self, host: str, task: asyncio.Future[None]) -> None:

@@ -64,7 +64,7 @@ class Small:
         return f"<Small {self.job.path}>"
 
     def demand(self) -> Demand:
-        return Demand(self.job.id, self.host, int(self._go.done()), can_start=not self._go.done())
+        return Demand(self.job.id, int(self._go.done()), can_start=not self._go.done())
 
     def start_next(self) -> asyncio.Future[None]:
         """Begin; the future is done when the slot is free again."""

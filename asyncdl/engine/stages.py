@@ -100,13 +100,13 @@ class Stages:
 
     async def _run_job(self, job: Job) -> None:
         try:
-            await self._attempts.run(job, lambda: self._work(job))
+            dataset = self._reader.dataset(job.dataset_id)
+            await self._attempts.run(job, dataset, lambda: self._work(job, dataset))
         finally:
             self._n_running -= 1
             self._changed.set()
 
-    async def _work(self, job: Job) -> Done:
-        dataset = self._reader.dataset(job.dataset_id)
+    async def _work(self, job: Job, dataset: Dataset) -> Done:
         final = final_path(self._data_dir, dataset.local_root, job.path)
         task, timeout_s = self._task(job, dataset, final)
         outcome = await self._pool.run(task, timeout_s=timeout_s)

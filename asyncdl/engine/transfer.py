@@ -63,8 +63,8 @@ class Transfer:
     def demand(self) -> Demand:
         """What the scheduler asks before it gives a slot."""
         if self._round is None:
-            return Demand(self.job.id, self.host, 0, can_start=False)
-        return Demand(self.job.id, self.host, self._round.n_open, self._round.can_start)
+            return Demand(self.job.id, 0, can_start=False)
+        return Demand(self.job.id, self._round.n_open, self._round.can_start)
 
     def start_share(self) -> asyncio.Task[None] | None:
         """Let a spare slot help the slowest request; None where that does not pay."""

@@ -58,6 +58,7 @@ class BodyTransport:
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
+        self._watched_at = self._loop.time()
         self._watch()
         return self
 
@@ -152,10 +153,16 @@ class BodyTransport:
             self._closing.add(connection)
 
     def _watch(self) -> None:
-        """End what has had no byte for too long, for who waits for it cannot notice; hand on what trickles in."""
+        """End what has had no byte for too long, for who waits for it cannot notice; hand on what trickles in.
+
+        Nobody is blamed when this comes late itself: the machine slept or was busy, and the bytes may lie unread.
+        """
         now = self._loop.time()
+        is_late = now - self._watched_at > self._stall_timeout_s / 2
+        self._watched_at = now
         for connection in list(self._busy):
-            if connection.last_at is not None and now - connection.last_at > self._stall_timeout_s:
+            idle_s = 0.0 if connection.last_at is None or is_late else now - connection.last_at
+            if idle_s > self._stall_timeout_s:
                 connection.cut(TransferError("stalled", f"{connection.host} sent nothing for a while"))
                 self._forget_address(connection.address)
             else:

@@ -239,7 +239,7 @@ class Connection(asyncio.BufferedProtocol):
 
     def hand_over(self) -> None:
         """Give a reader who waits what there is: on a slow connection a slab takes minutes to fill."""
-        if self._n_slab and not self._filled:
+        if self._n_slab and self._news is not None and not self._news.done():
             self._fill()
             self._proceed()
 

@@ -4,7 +4,6 @@ A crowd that is sent away must not come back as a crowd: what one refusal says h
 connection costs its own request and no other.
 """
 
-import asyncio
 import hashlib
 import itertools
 import random
@@ -12,14 +11,13 @@ from collections import Counter
 
 import pytest
 
-from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Digest
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.engine.run import Ended
 from tests.support.chaos import ChaosServer, Kind
 from tests.support.engine import Bench
 
-N_SMALL = 600
+N_SMALL, N_BIG = 600, 3
 N_SLOTS = 128
 
 
@@ -31,7 +29,10 @@ def content_of(path):
 
 
 FILES = {f"small-{n:03d}.bin": content_of(f"small-{n:03d}.bin") for n in range(N_SMALL)}
-FILES |= {f"big-{n}.bin": content_of(f"big-{n}.bin") for n in range(3)}
+FILES |= {f"big-{n}.bin": content_of(f"big-{n}.bin") for n in range(N_BIG)}
+N_IDEAL = N_SMALL + 3 * N_BIG
+"""One request for each small file and three segments of the others: a request that fails costs one more at the least,
+so that 1.18 times this is the best there is."""
 
 
 class Crowded:
@@ -64,20 +65,25 @@ class Crowded:
             await talk.send(talk.truth(content))
 
 
-@pytest.mark.parametrize("retry_after", [("0",), ("1",), ("1", "0")], ids=["at once", "in a second", "in turn"])
+def turns():
+    slow = pytest.mark.slow
+    yield pytest.param(("1", "0"), id="in a second or at once")
+    yield pytest.param(("0",), id="at once", marks=slow)
+    yield pytest.param(("1",), id="in a second", marks=slow)
+
+
+@pytest.mark.parametrize("retry_after", list(turns()))
 async def test_a_crowd_that_is_refused_and_dropped_asks_hardly_more_than_it_must(tmp_path, retry_after):
     bench, crowded = Bench(tmp_path), Crowded(retry_after)
     facts = {path: (len(data), Digest("sha256", hashlib.sha256(data).hexdigest())) for path, data in FILES.items()}
-    n_ideal = N_SMALL + 3 * 3
-    async with ChaosServer(
-        b"", Kind("crowded", crowded), hits=lambda _: True, max_requests=10 * n_ideal
-    ) as server:
+    async with ChaosServer(b"", Kind("crowded", crowded), hits=lambda _: True, max_requests=2 * N_IDEAL) as server:
         await bench.enqueue_known(server.url, facts)
-        import time; t=time.perf_counter()
         assert await bench.run(workers=N_SLOTS, only=frozenset({"download"})) == Ended("empty")
-        print("took", time.perf_counter()-t, "requests", server.n_requests, server.n_requests/n_ideal, "refused", crowded.n_refused, "dropped", crowded.n_dropped, "conns", server.n_connections, crowded.n_asked.most_common(5), Counter(e.error_class for e in bench.told.of(RequestFailed)), bench.told.outcomes(), Counter(type(e).__name__ for e in bench.told.events))
     for path, data in FILES.items():
         assert bench.file(path, "host").read_bytes() == data, path
     assert set(bench.states().values()) == {"completed"}
     assert bench.leftovers() == []
-    assert server.n_requests <= 1.3 * n_ideal
+    assert crowded.n_refused >= N_IDEAL // 10
+    assert crowded.n_dropped >= N_IDEAL // 20
+    assert server.n_requests <= 1.3 * N_IDEAL
+    assert bench.told.outcomes() == {("completed", None): len(FILES)}, "neither a pause nor a drop costs an attempt"

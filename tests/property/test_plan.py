@@ -72,43 +72,33 @@ def test_a_segment_takes_about_as_long_as_it_should(per_s):
 
 # --- who gets a slot
 
-HOSTS = "abc"
-OPEN = st.lists(
-    st.tuples(st.integers(0, 3 * FAIR_CONNECTIONS), st.booleans(), st.sampled_from(HOSTS)), max_size=12
-).map(lambda each: [Demand(key, host, n_open, can_start) for key, (n_open, can_start, host) in enumerate(each)])
-FULL = st.frozensets(st.sampled_from(HOSTS), max_size=2)
+OPEN = st.lists(st.tuples(st.integers(0, 3 * FAIR_CONNECTIONS), st.booleans()), max_size=12).map(
+    lambda each: [Demand(key, n_open, can_start) for key, (n_open, can_start) in enumerate(each)]
+)
 
 
-def chosen(demands, full, *, may_claim):
-    return choose(demands, may_claim=may_claim, is_full=full.__contains__)
+@given(OPEN, st.booleans())
+def test_only_a_file_that_can_start_is_chosen(demands, may_claim):
+    key = choose(demands, may_claim=may_claim)
+    assert key is None or demands[key].can_start
 
 
-def takers(demands, full):
-    return [one for one in demands if one.can_start and one.host not in full]
+@given(OPEN)
+def test_a_slot_is_idle_only_if_nothing_can_start(demands):
+    assert (choose(demands, may_claim=False) is None) == (not any(one.can_start for one in demands))
 
 
-@given(OPEN, FULL, st.booleans())
-def test_only_a_file_that_can_start_at_a_host_that_takes_more_is_chosen(demands, full, may_claim):
-    key = chosen(demands, full, may_claim=may_claim)
-    assert key is None or demands[key] in takers(demands, full)
+@given(OPEN)
+def test_a_share_comes_before_a_claim_and_a_claim_before_more_than_a_share(demands):
+    below = [one.key for one in demands if one.can_start and one.n_open < FAIR_CONNECTIONS]
+    assert choose(demands, may_claim=True) == (below[0] if below else None)
 
 
-@given(OPEN, FULL)
-def test_a_slot_is_idle_only_if_nothing_can_start(demands, full):
-    assert (chosen(demands, full, may_claim=False) is None) == (not takers(demands, full))
-
-
-@given(OPEN, FULL)
-def test_a_share_comes_before_a_claim_and_a_claim_before_more_than_a_share(demands, full):
-    below = [one.key for one in takers(demands, full) if one.n_open < FAIR_CONNECTIONS]
-    assert chosen(demands, full, may_claim=True) == (below[0] if below else None)
-
-
-@given(OPEN, FULL)
-def test_more_than_a_share_goes_to_the_file_with_the_fewest_requests(demands, full):
-    key = chosen(demands, full, may_claim=False)
+@given(OPEN)
+def test_more_than_a_share_goes_to_the_file_with_the_fewest_requests(demands):
+    key = choose(demands, may_claim=False)
     if key is not None and demands[key].n_open >= FAIR_CONNECTIONS:
-        assert demands[key].n_open == min(one.n_open for one in takers(demands, full))
+        assert demands[key].n_open == min(one.n_open for one in demands if one.can_start)
 
 
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=6), st.integers(1, 40))
@@ -116,8 +106,8 @@ def test_slots_that_come_free_one_by_one_starve_nobody(waiting, n_slots):
     """Give slots until none or nothing is left: all are given, and no file has far more than another that waits."""
     n_open = [0] * len(waiting)
     for _ in range(n_slots):
-        demands = [Demand(i, "a", n_open[i], waiting[i] > 0) for i in range(len(waiting))]
-        key = chosen(demands, frozenset(), may_claim=False)
+        demands = [Demand(i, n_open[i], waiting[i] > 0) for i in range(len(waiting))]
+        key = choose(demands, may_claim=False)
         if key is None:
             break
         n_open[key] += 1

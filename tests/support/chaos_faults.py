@@ -495,7 +495,9 @@ async def _(talk: Talk) -> None:
 async def _(talk: Talk) -> None:
     size = len(talk.server.content)
     if talk.asked is None or talk.asked[0] >= size:
-        return await talk.send(talk.truth() if talk.asked is None else talk.status(416, Content_Range=f"bytes */{size}"))
+        return await talk.send(
+            talk.truth() if talk.asked is None else talk.status(416, Content_Range=f"bytes */{size}")
+        )
     answer = talk.part(*talk.asked)
     start, stop = talk.asked[0], talk.asked[0] + len(answer.body)
     return await talk.send(answer.set(Content_Range=f"bytes {start}-{stop - 1}/{size + 77}"))

@@ -49,7 +49,7 @@ class LyingServer:
         self._server = await asyncio.start_server(self._serve, self.host, self.port, limit=1 << 20, ssl=self._tls)
         self.port = self._server.sockets[0].getsockname()[1]
         self.url = f"{'http' if self._tls is None else 'https'}://{self.host}:{self.port}"
-        self._n_connections = 0
+        self.n_connections = 0
         self._tasks: set[asyncio.Task[None]] = set()
         return self
 
@@ -70,8 +70,8 @@ class LyingServer:
         task = asyncio.current_task()
         assert task is not None
         self._tasks.add(task)
-        number = self._n_connections
-        self._n_connections += 1
+        number = self.n_connections
+        self.n_connections += 1
         try:
             while (heard := await _hear(reader, number)) is not None:
                 self.heard.append(heard)

@@ -66,45 +66,34 @@ def test_nothing_is_asked_of_an_empty_or_a_complete_file(size_bytes, had):
 # --- who gets a slot
 
 
-def demand(key, n_open, can_start=True, host="a"):  # noqa: FBT002 - reads like the field
-    return Demand(key, host, n_open, can_start)
-
-
-def given(demands, *, may_claim, full=()):
-    return choose(demands, may_claim=may_claim, is_full=lambda host: host in full)
+def demand(key, n_open, *, can_start=True):
+    return Demand(key, n_open, can_start)
 
 
 def test_the_oldest_file_gets_its_share_first():
-    assert given([demand(1, FAIR_CONNECTIONS - 1), demand(2, 0)], may_claim=True) == 1
+    assert choose([demand(1, FAIR_CONNECTIONS - 1), demand(2, 0)], may_claim=True) == 1
 
 
 def test_a_file_with_its_share_lets_the_next_one_have_it():
-    assert given([demand(1, FAIR_CONNECTIONS), demand(2, 3), demand(3, 0)], may_claim=True) == 2
+    assert choose([demand(1, FAIR_CONNECTIONS), demand(2, 3), demand(3, 0)], may_claim=True) == 2
 
 
 def test_a_file_that_can_start_nothing_gets_nothing():
-    assert given([demand(1, 0, can_start=False), demand(2, 1)], may_claim=True) == 2
-    assert given([demand(1, 0, can_start=False)], may_claim=False) is None
-    assert given([], may_claim=False) is None
+    assert choose([demand(1, 0, can_start=False), demand(2, 1)], may_claim=True) == 2
+    assert choose([demand(1, 0, can_start=False)], may_claim=False) is None
+    assert choose([], may_claim=False) is None
 
 
 def test_a_new_job_comes_before_more_than_a_share():
     demands = [demand(1, FAIR_CONNECTIONS)]
-    assert given(demands, may_claim=True) is None
-    assert given(demands, may_claim=False) == 1
+    assert choose(demands, may_claim=True) is None
+    assert choose(demands, may_claim=False) == 1
 
 
 def test_beyond_its_share_the_file_with_the_fewest_requests_is_next_the_oldest_of_equals():
     busy = FAIR_CONNECTIONS
     demands = [demand(1, busy + 2), demand(2, busy + 1), demand(3, busy + 1), demand(4, busy, can_start=False)]
-    assert given(demands, may_claim=False) == 2
-
-
-@pytest.mark.parametrize("may_claim", [True, False])
-def test_a_host_that_has_all_it_takes_is_passed_over_and_the_next_one_is_not(may_claim):
-    demands = [demand(1, 0), demand(2, 0, host="b")]
-    assert given(demands, may_claim=may_claim, full={"a"}) == 2
-    assert given(demands, may_claim=may_claim, full={"a", "b"}) is None
+    assert choose(demands, may_claim=False) == 2
 
 
 # --- what a slot without work takes over

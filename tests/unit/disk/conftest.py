@@ -1,20 +1,16 @@
 import os
-import subprocess
 from pathlib import Path
 
 import pytest
+
+from tests.support import small_disk as support
 
 
 @pytest.fixture
 def small_disk(tmp_path):
     """A file system of its own with room for 64 KiB and a few files."""
-    place = tmp_path / "small"
-    place.mkdir()
-    made = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=64k,nr_inodes=8", "tmpfs", place], capture_output=True)
-    if made.returncode != 0:
-        pytest.skip(f"NOT TESTED: a full disk; no tmpfs can be mounted here ({made.stderr.decode().strip()})")
-    yield place
-    subprocess.run(["umount", "-l", place], check=True)
+    with support.small_disk(tmp_path / "small", size_bytes=64 << 10, n_inodes=8) as place:
+        yield place
 
 
 @pytest.fixture

@@ -9,7 +9,9 @@ import pytest
 
 from asyncdl.core.model import Digest
 from asyncdl.core.ranges import ByteRange, RangeSet
+from asyncdl.core.retry import NO_HANDLES_S
 from asyncdl.disk import partial as disk
+from asyncdl.disk import room
 from asyncdl.disk.digester import Digester
 from asyncdl.disk.layout import corrupted_path, partial_path
 from asyncdl.disk.partial import (
@@ -22,6 +24,7 @@ from asyncdl.disk.partial import (
     quarantine,
 )
 from asyncdl.errors import LeaseLostError, TransferError
+from tests.support import small_disk as support
 
 CONTENT = bytes(range(256)) * 8
 NOTHING = RangeSet()
@@ -150,6 +153,57 @@ def test_a_published_file_is_kept_aside_and_stays_so(final, calls):
     assert corrupted_path(final).read_bytes() == CONTENT
     assert calls == [("rename", "0.parquet.corrupted"), ("fsync", "data")]
     quarantine(final)  # it is gone already
+
+
+# names that the kernel takes for another file system's
+
+
+@pytest.fixture
+def another_project(monkeypatch):
+    """Files that were made before the folder got its project quota: they cannot be renamed into it."""
+    old, real = set(), os.rename
+
+    def rename(source, target):
+        if os.stat(source).st_ino in old:
+            raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+        real(source, target)
+
+    monkeypatch.setattr(os, "rename", rename)
+    return lambda path: old.add(path.stat().st_ino)
+
+
+@pytest.mark.parametrize("content", [CONTENT, b""])
+def test_what_cannot_be_renamed_is_published_as_a_durable_copy(opened, final, another_project, calls, content):
+    partial, _ = opened(final)
+    partial.write(0, content)
+    another_project(partial_path(final))
+    calls.clear()
+    partial.publish(len(content))
+    assert final.read_bytes() == content
+    assert os.listdir(final.parent) == [final.name]
+    assert calls[-3:] == [("fsync", "0.parquet.partial.partial"), ("rename", "0.parquet"), ("fsync", "data")]
+
+
+def test_what_cannot_be_renamed_is_kept_aside_and_adopted_as_well(opened, final, another_project):
+    partial, _ = opened(final)
+    partial.write(0, CONTENT)
+    another_project(partial_path(final))
+    partial.quarantine()
+    another_project(corrupted_path(final))
+    adopt(corrupted_path(final), final)
+    assert final.read_bytes() == CONTENT
+    assert os.listdir(final.parent) == [final.name]
+
+
+def test_where_nothing_can_be_renamed_the_job_ends_with_the_reason_and_the_partial_stays(opened, final, monkeypatch):
+    def rename(source, target):
+        raise OSError(errno.EXDEV, os.strerror(errno.EXDEV))
+
+    partial, _ = opened(final)
+    partial.write(0, CONTENT)
+    monkeypatch.setattr(os, "rename", rename)
+    assert error_of(partial.publish, len(CONTENT)) == "unstorable"
+    assert partial_path(final).read_bytes() == CONTENT
 
 
 # whose file it is
@@ -431,7 +485,7 @@ def test_every_new_folder_is_durable_in_its_parent(tmp_path, calls):
     [
         (errno.ENOSPC, "no_room"), (errno.EDQUOT, "no_room"), (errno.EMFILE, "no_handles"), (errno.ENFILE, "no_handles"),
         (errno.EIO, "disk_failed"), (errno.EROFS, "disk_failed"), (errno.EACCES, "unwritable"), (errno.EPERM, "unwritable"),
-        (errno.ENAMETOOLONG, "unstorable"), (errno.ELOOP, "unstorable"), (errno.ENOTDIR, "unstorable"), (errno.EISDIR, "unstorable"),
+        (errno.ENAMETOOLONG, "unstorable"), (errno.ELOOP, "unstorable"), (errno.ENOTDIR, "unstorable"), (errno.EISDIR, "unstorable"), (errno.EXDEV, "unstorable"),
         (errno.ENOENT, "disk_odd"), (errno.ESTALE, "disk_odd"),
     ],
 )  # fmt: skip
@@ -441,6 +495,12 @@ def test_an_error_of_the_disk_is_sorted_by_who_must_act(final, number, error_cla
     assert caught.value.error_class == error_class
     assert final.name in caught.value.message
     assert str(final.parent) not in caught.value.message
+
+
+def test_the_limit_of_open_files_asks_for_a_pause_that_costs_nothing(final):
+    with pytest.raises(TransferError) as caught, disk_errors(final):
+        raise OSError(errno.EMFILE, "x")
+    assert caught.value.retry_after_s == NO_HANDLES_S
 
 
 def test_other_errors_pass_through(final):
@@ -468,6 +528,28 @@ def test_a_disk_without_inodes_is_no_room(small_disk):
         except OSError:
             break
     assert error_of(open_partial, small_disk / "x", NOTHING, take_over=False) == "no_room"
+
+
+@pytest.mark.parametrize("leave", [3, 4])
+def test_a_new_file_and_its_folders_are_made_only_where_the_reserve_of_inodes_stays(opened, tmp_path, leave):
+    with support.small_disk(tmp_path / "disk", size_bytes=1 << 20, n_inodes=60) as disk:
+        final = disk / "folder" / "x"  # two inodes
+        reserve = room.free(disk).reserve_inodes
+        assert reserve == 3
+        hogs = support.fill_inodes(disk, leave=reserve + leave - 3)
+        assert error_of(open_partial, final, NOTHING, take_over=False) == "no_room"
+        assert not final.parent.exists(), "a folder alone is of no use"
+        hogs[0].unlink()
+        if leave == 4:
+            opened(final)
+            assert room.free(disk).free_inodes == reserve
+
+
+def test_who_has_the_file_already_needs_no_inode(opened, small_disk):
+    final = small_disk / "x"
+    opened(final)[0].write(0, CONTENT)
+    support.fill_inodes(small_disk)
+    assert opened(final, ranges((0, 2000)))[1] == ranges((0, 2000))
 
 
 def test_a_take_over_that_finds_no_room_leaves_nothing_of_its_copy(opened, small_disk):

@@ -1,8 +1,13 @@
+import os
+
 import pytest
 
+from asyncdl.core.ranges import RangeSet
 from asyncdl.disk import room
+from asyncdl.disk.partial import open_partial
 from asyncdl.disk.room import RESERVE_BYTES, RESERVE_INODES, Room
 from asyncdl.errors import NoRoomError
+from tests.support.small_disk import simple_disk
 
 
 @pytest.mark.parametrize(
@@ -37,3 +42,25 @@ def test_the_reserve_of_a_small_file_system_is_small(small_disk):
 
 def test_what_fits_says_nothing(tmp_path):
     room.require(tmp_path, 0, 0)
+
+
+def test_a_file_system_that_does_not_say_how_large_it_is_counts_as_endless(tmp_path):
+    with simple_disk(tmp_path / "disk") as disk:
+        room.require(disk, 1 << 50, 1 << 30)
+
+
+def test_what_a_killed_engine_took_ahead_is_room_for_what_is_still_needed(small_disk):
+    partial, _ = open_partial(small_disk / "x", RangeSet(), take_over=False)
+    partial.reserve(40 << 10)
+    partial.write(0, b"x" * (8 << 10))
+    needed_bytes = 32 << 10
+    assert not room.free(small_disk).holds(needed_bytes, 0)
+    room.require(small_disk, needed_bytes, 0)
+    with pytest.raises(NoRoomError):
+        room.require(small_disk, needed_bytes + (24 << 10), 0)
+    partial.close()
+
+
+def test_a_link_leads_to_the_room_behind_it(tmp_path, small_disk):
+    os.symlink(small_disk, tmp_path / "raw")
+    assert room.free(tmp_path / "raw" / "org--name") == room.free(small_disk)

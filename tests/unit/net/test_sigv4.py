@@ -156,12 +156,14 @@ async def test_another_endpoint_of_s3_takes_the_place_of_aws():
         assert ("Authorization" in await headers_for(url, keys=there, schemes=("s3",))) is is_signed
 
 
-async def test_unsigned_is_unsigned_but_still_conditional():
+async def test_unsigned_is_unsigned_whatever_keys_there_are_and_still_conditional(chain):
+    chain.found = Renewable([1])
     headers = await headers_for(
         "https://s3.eu-north-1.amazonaws.com/b/a", keys=aws(aws_unsigned=True), schemes=("s3",), validator='"v"'
     )
     assert headers["If-Match"] == '"v"'
     assert "Authorization" not in headers
+    assert chain.n_searches == 0
 
 
 # --- what is missing is named
@@ -192,9 +194,16 @@ def test_what_is_missing_or_wrong_is_named_before_anything_is_asked(scheme, held
     assert "canary" not in f"{caught.value.message} {caught.value.hint}"
 
 
-def test_an_origin_that_is_none_of_ours_is_refused_rather_than_asked_without_a_word():
-    with pytest.raises(ConfigError, match=r"other\.test"):
-        Credentials(HUB, None, keys()).sign_for("https://other.test/b")
+@pytest.mark.parametrize(
+    "url",
+    [
+        "https://other.test/b", "http://s3.eu-north-1.amazonaws.com/b", "https://s3.eu-north-1.amazonaws.com:8443/b",
+        "https://s3.eu-north-1.amazonaws.com.evil.example/b", "https://evil.s3.eu-north-1.amazonaws.com/b",
+    ],
+)  # fmt: skip
+def test_an_origin_that_is_none_of_ours_is_refused_rather_than_asked_without_a_word(url):
+    with pytest.raises(ConfigError, match="no S3 settings"):
+        Credentials(HUB, None, aws()).sign_for(url)
 
 
 def test_an_account_id_names_the_endpoint():
