@@ -182,9 +182,9 @@ def start_apart(results: dict[str, Result], hash_s_per_gib: float, start_s: floa
 def how(results: dict[str, Result], hash_s_per_gib: float, start_s: float) -> list[str]:
     """Return the paragraphs that say how to read the tables."""
     reading = (
-        "The columns `asyncdl needs` hold asyncdl's median divided by that client's. Figures are medians (least–most) of "
-        "the rounds; peak RSS is of the largest process of the client's tree, in the worst round. asyncdl computes a "
-        "digest in every row, and after each run all files were compared with the true sha256."
+        "In the columns `asyncdl needs` is asyncdl's median divided by that client's. Figures are medians (least–most) "
+        "of the rounds; peak RSS is of the largest process of the client's tree, in the worst round. asyncdl computes "
+        "a digest in every row, and after each run all files were compared with the true sha256."
     )
     apart = (
         f"sha256 alone cost {hash_s_per_gib:.2f} s of CPU per GiB here, by the same hashlib in the same run; "

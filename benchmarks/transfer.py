@@ -28,8 +28,8 @@ from pathlib import Path
 import origins
 import peers
 from page import Result, page
-from rows import CONNECTIONS, GIB, MIB, ROWS, Bench, Row
-from runs import LIMIT_S, bare_env, run, say, sha256_of, weigh
+from rows import CONNECTIONS, GIB, ROWS, Bench, Row, make_file
+from runs import LIMIT_S, bare_env, run, say, weigh
 
 
 def measure(row: Row, bench: Bench, n_rounds: int) -> Result:
@@ -121,11 +121,9 @@ def prepared(size_bytes: int, programs: Path) -> Iterator[Bench]:
     with work_folder() as work:
         www = work / "www"
         www.mkdir()
-        with (www / "big").open("wb") as file:
-            for at in range(0, size_bytes, MIB):
-                file.write(os.urandom(min(MIB, size_bytes - at)))
+        sha256 = make_file(www / "big", size_bytes)
         with origins.nginx(work, www) as (http, https, ca):
-            yield Bench(work, programs, size_bytes, http, https, ca, sha256_of(www / "big"))
+            yield Bench(work, programs, size_bytes, http, https, ca, sha256)
 
 
 def main() -> int:

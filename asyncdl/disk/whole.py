@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from asyncdl.disk.layout import partial_path
-from asyncdl.disk.partial import disk_errors, make_folders, sync_folder
+from asyncdl.disk.partial import disk_errors, leave_reserve, make_folders, sync_folder
 
 
 def publish_whole(final: Path, content: memoryview) -> None:
@@ -16,6 +16,7 @@ def publish_whole(final: Path, content: memoryview) -> None:
     """
     path = partial_path(final)
     with disk_errors(final):
+        leave_reserve(final.parent, len(content))
         make_folders(final.parent)
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC | os.O_NOFOLLOW | os.O_CLOEXEC, 0o644)
         try:

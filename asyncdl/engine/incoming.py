@@ -43,6 +43,8 @@ class Incoming:
         self._want_sync = asyncio.Event()
         self._synced = asyncio.Condition()
         self._is_over = False
+        self._took_room = False
+        self.place = partial.final.parent
         self._n_undurable = 0
 
     @property
@@ -71,11 +73,13 @@ class Incoming:
         gaps = self.written.union(self._in_flight).missing(ByteRange(at, at + len(block)))
         self._in_flight += gaps  # before the first await
         try:
+            await self._take_room()
             for gap in gaps:
-                self._tools.disk_gate.spend(len(gap))
+                self._tools.disk_gate.spend(len(gap), self._partial)
                 piece = block[gap.start - at : gap.stop - at]  # a copy each would double the memory
                 try:
-                    await self._tools.threads.call(self._partial.write, gap.start, piece)
+                    with self._tools.meter.on_disk:
+                        await self._tools.threads.call(self._partial.write, gap.start, piece)
                 except asyncio.CancelledError:
                     self.written = self.written.add(gap)  # it comes after the write has ended well
                     raise
@@ -90,14 +94,22 @@ class Incoming:
             self._want_sync.set()
         return n_new
 
+    async def _take_room(self) -> None:
+        """Once, and only when bytes really come: what answers 404 or waits for its host takes none."""
+        if self._is_resumable and not self._took_room:
+            self._took_room = True
+            assert self.pinned.size_bytes is not None
+            await self._tools.disk_gate.reserve(self._partial, self.pinned.size_bytes)
+
     async def make_durable(self, start: int, stop: int) -> None:
         """Wait until a sync that began after [start, stop) was written is recorded, or the round is over."""
         if start >= stop or not self._is_resumable:
             return
         wanted = ByteRange(start, stop)
         self._want_sync.set()
-        async with self._synced:
-            await self._synced.wait_for(lambda: self._is_over or wanted in self.had)
+        with self._tools.meter.on_disk:
+            async with self._synced:
+                await self._synced.wait_for(lambda: self._is_over or wanted in self.had)
 
     @property
     def _is_resumable(self) -> bool:

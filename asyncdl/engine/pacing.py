@@ -10,6 +10,7 @@ import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
+from asyncdl.core.bound import PaceState
 from asyncdl.core.pace import TICK_S, Pace
 from asyncdl.store.hosts import RememberedPace
 
@@ -37,7 +38,7 @@ class Pacing:
     """
 
     def __init__(self, ceiling: int, remembered: Iterable[RememberedPace] = ()) -> None:
-        self._ceiling = ceiling
+        self.ceiling = ceiling
         self._remembered = {one.host: one for one in remembered}
         self._hosts: dict[str, _Host] = {}
         self._ticked_at = time.monotonic()
@@ -52,9 +53,17 @@ class Pacing:
         return host.n_open >= host.pace.limit
 
     @property
-    def is_holding_back(self) -> bool:
-        """Whether some host is kept below what the slots would give it."""
-        return any(host.n_open >= host.pace.limit < self._ceiling for host in self._hosts.values())
+    def state(self) -> PaceState:
+        """What keeps the hosts that have all the requests they get from more. While a trial of fewer is on, what counts
+        is the number believed best.
+        """
+        full = [host.pace for host in self._hosts.values() if host.n_open >= host.pace.limit]
+        known = [pace.hint for pace in full if pace.hint is not None]
+        if any(hint < self.ceiling for hint in known):
+            return "found"
+        if known:
+            return "ceiling"
+        return "searching" if full else ""
 
     def opened(self, name: str) -> None:
         host = self._host(name)
@@ -80,7 +89,7 @@ class Pacing:
         if name not in self._hosts:
             known = self._remembered.get(name)
             hint, cap = (None, None) if known is None else (known.hint, known.cap)
-            pace = Pace(ceiling=self._ceiling, hint=hint, cap=cap)
+            pace = Pace(ceiling=self.ceiling, hint=hint, cap=cap)
             self._hosts[name] = _Host(pace, time.monotonic(), remembered=(pace.hint, pace.cap))
         return self._hosts[name]
 

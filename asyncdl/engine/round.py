@@ -177,19 +177,21 @@ class Round:
     def _start(self, start: int, stop: int | None, *, is_twin: bool = False) -> asyncio.Task[None]:
         ask = Ask(start, stop, self._loop.time(), start, is_twin)
         self._open.add(ask)
+        self._tools.meter.n_requests += 1
         ask.task = self._group.create_task(self._fetch(ask), name=f"fetch {self._job.path} [{start}, {stop})")
+        ask.task.add_done_callback(lambda _task: self._end(ask))  # also of one cancelled before its first step
         return ask.task
 
     async def _fetch(self, ask: Ask) -> None:
-        self._tools.meter.n_requests += 1
         try:
             await self._stream(ask)
         except TransferError as error:
             self._after_failure(ask, error)
-        finally:
-            self._tools.meter.n_requests -= 1
-            self._open.discard(ask)
-            self._end_if_over()
+
+    def _end(self, ask: Ask) -> None:
+        self._tools.meter.n_requests -= 1
+        self._open.discard(ask)
+        self._end_if_over()
 
     # --- one answer
 
@@ -206,7 +208,7 @@ class Round:
         ask.is_in = True
         if rest := self._rest_of(ask):
             self._ask_again(rest, wait_s=0.0)  # a shorter range than asked for is lawful (RFC 9110 §14.2)
-        self._cancel(one for one in self._open if one.is_twin and not one.is_in and not self._rest_of(one))
+        self._cancel(one for one in self._open if one.is_twin and not one.is_in and one.range in self._incoming.written)
         await self._incoming.make_durable(ask.start, ask.at)
 
     def _note_rate(self, ask: Ask) -> None:
@@ -289,14 +291,16 @@ class Round:
         self._ask_again(self._rest_of(ask), wait_s=wait_s)
 
     def _after_pause(self, ask: Ask, error: TransferError) -> None:
-        """The host or the disk wants to be left alone: that is nobody's failure."""
+        """The host or the disk wants to be left alone, or no handle is left: that is nobody's failure."""
         wait_s = error.retry_after_s or 0.0
-        if error.error_class == "no_room":
-            self._tools.disk_gate.close(SEGMENT_BYTES if ask.stop is None else ask.stop - ask.start)
-        if wait_s > PARK_FROM_S:
+        rest = self._rest_of(ask)
+        needed_bytes = sum(len(one) for one in rest if one is not None)  # no more: it may just fit
+        self._tools.disk_gate.note(error, self._incoming.place, needed_bytes)
+        is_stuck = error.error_class == "no_handles" and len(self._open) == 1  # it lets go of the partial's
+        if wait_s > PARK_FROM_S or is_stuck:
             self._fail(error)
         else:
-            self._ask_again(self._rest_of(ask), wait_s=wait_s)
+            self._ask_again(rest, wait_s=wait_s)
 
     def _rest_of(self, ask: Ask) -> list[ByteRange | None]:
         """Return what of `ask` must still be asked for, and is not by another one; None stands for the whole."""

@@ -27,6 +27,7 @@ from asyncdl.core.secret import Secret
 from asyncdl.disk import room
 from asyncdl.disk.occupancy import occupied
 from asyncdl.engine.attempts import Attempts
+from asyncdl.engine.bounding import Bounding
 from asyncdl.engine.disk_gate import DiskGate
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.manifests import write_manifests
@@ -121,6 +122,9 @@ class Engine:
         """How many jobs are under way."""
         return sum(worker.n_active for worker in self._workers)
 
+    def _n_tasks(self) -> int:
+        return sum(worker.n_active for worker in self._workers if isinstance(worker, Stages))
+
     def drain(self) -> None:
         """Finish what runs, up to the segment, and begin nothing more."""
         if self._reason == "empty":
@@ -200,20 +204,21 @@ class Engine:
                 jobs=jobs,
                 leases=Leases(jobs, config.lease_s),
                 threads=threads,
-                disk_gate=DiskGate(config.data_dir, threads, self._listen),
+                disk_gate=DiskGate(threads, self._listen),
                 pacing=pacing,
                 rate_gate=RateGate(config.max_rate_per_s),
                 meter=Meter(),
                 listen=self._tell,
             )
             self._compose(tools, pool, reader)
+            bounding = Bounding(tools, gates, pool, reader, config.workers, self._n_tasks)
             async with asyncio.TaskGroup() as group:
                 services = [
                     group.create_task(service, name=name)
                     for name, service in (
                         ("renew", tools.leases.renew_for_ever()),
                         ("rescue", self._rescue_for_ever(jobs)),
-                        ("beat", self._beat_for_ever(tools)),
+                        ("beat", self._beat_for_ever(tools, bounding)),
                         ("pace", pacing.tick_for_ever()),
                         ("hosts", _remember_for_ever(hosts, pacing, gates)),
                         ("disk", tools.disk_gate.watch_for_ever()),
@@ -271,13 +276,16 @@ class Engine:
                     worker.look_again()
             await asyncio.sleep(min(RESCUE_EVERY_S, self._config.lease_s / 3))
 
-    async def _beat_for_ever(self, tools: Tools) -> None:
-        rate, seen_bytes = Rate(), 0
+    async def _beat_for_ever(self, tools: Tools, bounding: Bounding) -> None:
+        rate, seen_bytes, late_s = Rate(), 0, 0.0
         while True:
             rate.add(tools.meter.n_bytes - seen_bytes, time.monotonic())
             seen_bytes = tools.meter.n_bytes
-            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests)
+            bound = bounding.look(late_s)
+            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests, bound=bound)
+            slept_at = time.monotonic()
             await asyncio.sleep(BEAT_EVERY_S)
+            late_s = time.monotonic() - slept_at - BEAT_EVERY_S
 
     async def _manifests_for_ever(self, threads: Threads) -> None:
         """Write them now and then, for those who look on; a full disk makes this wait for the next time."""
@@ -310,7 +318,7 @@ def _require_room(reader: Reader, config: EngineConfig) -> None:
     if "download" in config.kinds:
         needed_bytes, n_files = reader.bytes_to_fetch()
         if n_files:
-            room.require(config.data_dir, needed_bytes, n_files)
+            room.require(config.data_dir / "raw", needed_bytes, n_files)
 
 
 def _allow_many_files() -> None:

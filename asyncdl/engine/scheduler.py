@@ -209,10 +209,12 @@ class Scheduler:
 
     def _occupy(self, host: str, task: asyncio.Future[None]) -> None:
         self._n_free -= 1
+        self._tools.meter.slots.add(1)
         self._tools.pacing.opened(host)
         task.add_done_callback(partial(self._slot_free, host))
 
     def _slot_free(self, host: str, _task: asyncio.Future[None]) -> None:
         self._n_free += 1
+        self._tools.meter.slots.add(-1)
         self._tools.pacing.closed(host)
         self._dispatch()

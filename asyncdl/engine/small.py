@@ -114,8 +114,8 @@ class Small:
             self._tools.meter.n_bytes += size_bytes
             self._tools.pacing.came(self.host, size_bytes)
             await self._tools.jobs.check_held(self.job)
-            self._tools.disk_gate.spend(size_bytes)
-            digester = await self._tools.threads.call(self._publish, content)
+            with self._tools.meter.on_disk:
+                digester = await self._tools.threads.call(self._publish, content)
         return done(self.job, size_bytes, digester)
 
     async def _receive(self, response: Response, size_bytes: int) -> memoryview:

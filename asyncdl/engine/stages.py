@@ -146,7 +146,8 @@ class Stages:
     async def _reject(self, job: Job, final: Path, outcome: Rejected) -> None:
         """Keep a file that is proven wrong aside, and raise what the rejection means for the job."""
         if outcome.error_class == "no_room":
-            self._tools.disk_gate.close(job.size_bytes or 0)
+            output_dir = tokenized_dir(self._data_dir, self._reader.recipe(job.recipe_id).name)
+            self._tools.disk_gate.close(job.size_bytes or 0, output_dir)
             raise TransferError("no_room", outcome.message, retry_after_s=0.0)
         if job.kind == "verify" and outcome.error_class in REFUSED_CONTENT:
             await self._tools.jobs.check_held(job)

@@ -41,6 +41,12 @@ class Threads:
         self._executor = ThreadPoolExecutor(N_DISK_THREADS, thread_name_prefix="disk")
         self._lock = threading.Lock()
         self._ended: list[_Wait] = []
+        self._n_calls = 0
+
+    @property
+    def is_full(self) -> bool:
+        """Whether as many calls are under way as there are threads, or more wait for one."""
+        return self._n_calls >= N_DISK_THREADS
 
     async def call(self, function: Callable[P, T], *args: P.args, **kwargs: P.kwargs) -> T:
         """Return what `function` returns or raises, after it has ended, even when the caller is cancelled.
@@ -50,6 +56,7 @@ class Threads:
         """
         wait = _Wait(self._loop)
         call = self._executor.submit(function, *args, **kwargs)
+        self._n_calls += 1
         call.add_done_callback(partial(self._note_end, wait))
         cancelled: asyncio.CancelledError | None = None
         while not wait.is_over:
@@ -73,6 +80,7 @@ class Threads:
     def _hand_back(self) -> None:
         with self._lock:
             ended, self._ended = self._ended, []
+        self._n_calls -= len(ended)
         for wait in ended:
             wait.is_over = True
             if not wait.future.done():

@@ -86,8 +86,8 @@ class Transfer:
         try:
             return await self._run()
         except TransferError as error:
-            if error.error_class == "no_room":  # for a name or a sync; a write has closed the gate itself
-                self._tools.disk_gate.close(SEGMENT_BYTES)
+            missing_bytes = (self._pinned.size_bytes or 0) - self._had.n_bytes
+            self._tools.disk_gate.note(error, self._final.parent, min(SEGMENT_BYTES, max(0, missing_bytes)))
             raise
 
     async def _run(self) -> Done | Unfinished:

@@ -6,6 +6,7 @@ proxies of the environment are honoured.
 
 from __future__ import annotations
 
+import errno
 import socket
 import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -20,6 +21,7 @@ from yarl import URL
 
 from asyncdl.core.hops import is_private, is_private_literal
 from asyncdl.core.names import display
+from asyncdl.core.retry import NO_HANDLES_S
 from asyncdl.errors import TransferError
 from asyncdl.net.transport import Request
 
@@ -187,6 +189,9 @@ def foreign_errors(host: str) -> Iterator[None]:
     except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientSSLError) as error:
         raise TransferError("tls", f"no safe connection to {host}: {display(str(error))}") from None
     except aiohttp.ClientConnectorError as error:
+        if error.os_error.errno in (errno.EMFILE, errno.ENFILE):
+            text = f"no handle for a connection to {host}"
+            raise TransferError("no_handles", text, retry_after_s=NO_HANDLES_S) from None
         raise TransferError("connect", f"{host} does not answer: {display(str(error.os_error))}") from None
     except aiohttp.ConnectionTimeoutError:
         raise TransferError("timeout", f"{host} did not answer in {CONNECT_TIMEOUT_S:.0f} s") from None

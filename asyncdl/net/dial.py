@@ -7,6 +7,7 @@ aiohttp itself. An address whose connections went silent or broke goes to the en
 from __future__ import annotations
 
 import asyncio
+import errno
 import socket
 import ssl
 import time
@@ -19,6 +20,7 @@ import aiohttp
 
 from asyncdl.core.hops import Origin
 from asyncdl.core.names import display
+from asyncdl.core.retry import NO_HANDLES_S
 from asyncdl.errors import TransferError
 from asyncdl.net.aiohttp_transport import CONNECT_TIMEOUT_S, DNS_TTL_S, GuardedResolver, PrivateAddressError
 
@@ -64,6 +66,9 @@ class Dialer:
         except ConnectionResetError:
             error = TransferError("dropped", f"{origin.host} dropped the connection")
         except OSError as failed:
+            if failed.errno in (errno.EMFILE, errno.ENFILE):
+                text = f"no handle for a connection to {origin.host}"
+                raise TransferError("no_handles", text, retry_after_s=NO_HANDLES_S) from None
             error = TransferError("connect", f"{origin.host} does not answer: {display(str(failed))}")
         self._known.pop(key, None)  # the name may have moved
         raise error

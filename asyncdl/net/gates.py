@@ -56,6 +56,12 @@ class Gates:
         """Return how long `gate` is still closed, 0.0 if it is open."""
         return max(0.0, self._opens_at.get(gate, 0.0) - time.monotonic())
 
+    @property
+    def is_any_closed(self) -> bool:
+        """Whether some gate is closed."""
+        now = time.monotonic()
+        return any(at > now for at in self._opens_at.values())
+
     def check(self, gate: GateName) -> None:
         """Raise TransferError("rate_limited") while `gate` is closed."""
         wait_s = self.wait_s(gate)

@@ -5,6 +5,7 @@ Knows nothing of sockets.
 
 from __future__ import annotations
 
+import encodings.idna  # noqa: F401 - at its first use it might find no handle to be read with
 import re
 from functools import lru_cache
 from urllib.parse import urlsplit

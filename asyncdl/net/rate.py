@@ -7,6 +7,7 @@ order of leaving. Knows nothing of hosts and requests.
 from __future__ import annotations
 
 import asyncio
+import math
 import time
 from collections.abc import Awaitable, Callable
 
@@ -26,6 +27,13 @@ class RateGate:
         self._bucket = None if bytes_per_s is None else Bucket(bytes_per_s, clock())
         self._clock = clock
         self._sleep = sleep
+        self._spent_s = 0.0
+        self._spent_until = -math.inf
+
+    @property
+    def spent_s(self) -> float:
+        """Seconds so far in which all that the limit allows was used up; 0.0 without a limit."""
+        return self._spent_s - max(self._spent_until - self._clock(), 0.0) if self._bucket is not None else 0.0
 
     async def passed(self, n_bytes: int) -> None:
         """Wait until `n_bytes` more are within the limit. Who is cancelled while it waits has used them all the same:
@@ -33,6 +41,9 @@ class RateGate:
         """
         if self._bucket is None:
             return
-        wait_s = self._bucket.take(n_bytes, self._clock())
+        now = self._clock()
+        wait_s = self._bucket.take(n_bytes, now)
         if wait_s > 0:
+            self._spent_s += now + wait_s - max(now, self._spent_until)
+            self._spent_until = now + wait_s
             await self._sleep(wait_s)
