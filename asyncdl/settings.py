@@ -85,6 +85,14 @@ def _at_most(limit: int) -> Callable[[object], int]:
     return read
 
 
+def _rate(raw: object) -> int:
+    if isinstance(raw, bool) or not isinstance(raw, str | int):
+        raise ValueError("a number of bytes per second is needed: 50MB, 10MiB")  # noqa: TRY004  # as below
+    if (found := parse_size(str(raw))) < 1:
+        raise ValueError("a rate above zero is needed; without this setting there is no limit")
+    return found
+
+
 def _log_level(raw: object) -> str:
     if raw not in LOG_LEVELS:
         raise ValueError(f"one of {', '.join(LOG_LEVELS)} is needed")
@@ -126,6 +134,8 @@ _KEYS: dict[str, _Key] = {
     "processes": _Key(
         _at_most(MAX_PROCESSES), lambda: max(1, (os.cpu_count() or 1) - 1)
     ),  # one core stays with the engine
+    "max_rate": _Key(_rate, lambda: None),
+    "per_host": _Key(_at_most(MAX_WORKERS), lambda: None),
     "log_level": _Key(_log_level, lambda: "info"),
     "lease_s": _Key(_lease_s, lambda: 60.0),
     "allow_private": _Key(_switch, lambda: False),
@@ -136,6 +146,8 @@ _KEYS: dict[str, _Key] = {
 class Settings:
     """queue, data_dir: as given, relative to the working folder. endpoint: the Hub's, no final slash.
 
+    max_rate: bytes per second. per_host: requests to one host at most. None: no limit of their own.
+
     sources: {setting: where its value came from}, e.g. `--workers`, `ASYNCDL_QUEUE`, `asyncdl.toml line 3`.
     """
 
@@ -143,6 +155,8 @@ class Settings:
     data_dir: Path
     workers: int
     processes: int
+    max_rate: int | None
+    per_host: int | None
     log_level: str
     lease_s: float
     allow_private: bool

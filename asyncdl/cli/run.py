@@ -15,22 +15,16 @@ from asyncdl.errors import UsageError
 @click.command("run")
 @click.option("--workers", metavar="N", help="Requests and files at once; 128.")
 @click.option("--processes", metavar="N", help="Worker processes; one less than there are cores.")
+@click.option("--max-rate", metavar="SIZE", help="Bytes per second at most, of all requests together: 50MB.")
+@click.option("--per-host", metavar="N", help="Requests to one host at most; as many as --workers.")
 @click.option("--only", metavar="KIND,...", help="Only these kinds of jobs: download, verify, tokenize.")
 @click.option("--forever", is_flag=True, help="Wait for new jobs when the queue is empty.")
-@click.option("--allow-private", is_flag=True, help="Let public hosts redirect to private addresses.")
+@click.option("--allow-private", is_flag=True, default=None, help="Let public hosts redirect to private addresses.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
 @common
 @click.pass_context
 def command(
-    context: click.Context,
-    /,
-    *,
-    workers: str | None,
-    processes: str | None,
-    only: str | None,
-    forever: bool,
-    allow_private: bool,
-    as_json: bool,
+    context: click.Context, /, *, only: str | None, forever: bool, as_json: bool, **settings: str | bool | None
 ) -> int:
     """Work on the queue until it is empty: download, verify, tokenize.
 
@@ -39,7 +33,7 @@ def command(
     """
     from asyncdl.cli import loop, session
 
-    found = settings_of(context, workers=workers, processes=processes, allow_private=allow_private or None)
+    found = settings_of(context, **settings)
     return loop.run(session.work(found, only=kinds_of(only), forever=forever, as_json=as_json))
 
 

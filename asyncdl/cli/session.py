@@ -85,8 +85,11 @@ def _config(found: Settings, *, only: frozenset[Kind] | None, forever: bool) -> 
         allow_private=found.allow_private,
         endpoint=found.endpoint,
         token=found.token,
+        s3=found.s3,
         lease_s=found.lease_s,
         version=__version__,
+        max_rate_per_s=found.max_rate,
+        per_host=found.per_host,
     )
 
 

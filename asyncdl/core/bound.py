@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Bound = Literal[
-    "disk-full", "max-rate", "host-pause", "pool", "cpu", "disk", "per-host", "slots", "host", "idle", ""
+    "disk-full", "handles", "max-rate", "host-pause", "pool", "cpu", "disk", "per-host", "slots", "host", "idle", ""
 ]  # fmt: skip
 """'': nobody knows."""
 
@@ -52,11 +52,10 @@ class Meaning(NamedTuple):
 
 BOUNDS: dict[str, Meaning] = {
     "disk-full": Meaning("the disk of the data dir is full", "make room, the run goes on by itself"),
+    "handles": Meaning("no more files can be opened", "raise their limit (ulimit -n), or lower --workers"),
     "max-rate": Meaning("--max-rate is reached", "raise --max-rate"),
     "host-pause": Meaning("a host asked for a pause", "HF_TOKEN raises the Hub's limits"),
-    "pool": Meaning(
-        "nothing is to be downloaded, and every process is busy", "raise --processes where cores are idle"
-    ),
+    "pool": Meaning("nothing is to be downloaded, and every process is busy", "raise --processes where cores are idle"),
     "cpu": Meaning("the processor", "run a second engine on this queue where cores are idle, else lower --processes"),
     "disk": Meaning("requests wait for the disk", "choose a faster one with --data-dir"),
     "per-host": Meaning("the host gets all the requests that --per-host allows", "raise --per-host"),
@@ -80,6 +79,7 @@ class Figures:
 
     n_left: int
     is_disk_full: bool
+    is_out_of_handles: bool
     rate_spent: float
     is_gate_closed: bool
     n_open: float
@@ -125,6 +125,7 @@ def _is_disk(figures: Figures) -> bool:
 
 _RULES: tuple[tuple[Bound, Callable[[Figures], bool]], ...] = (
     ("disk-full", lambda figures: figures.is_disk_full),
+    ("handles", lambda figures: figures.is_out_of_handles),
     ("max-rate", lambda figures: figures.rate_spent >= SPENT_SHARE),
     ("host-pause", _is_paused),
     ("pool", lambda figures: not figures.is_open and 0 < figures.n_processes <= figures.n_tasks),

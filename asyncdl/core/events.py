@@ -65,6 +65,14 @@ class FileQuarantined:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FileRepaired:
+    """The digest was wrong; the file was fetched a second time and is right since what differed was replaced."""
+
+    path: str
+    n_replaced_bytes: int
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Rescued:
     """Expired or orphaned leases were taken back."""
 
@@ -78,4 +86,14 @@ class Stopping:
     how: str
 
 
-Event = JobEnded | RequestFailed | GateClosed | DiskPaused | DiskResumed | FileQuarantined | Rescued | Stopping
+Event = (
+    JobEnded
+    | RequestFailed
+    | GateClosed
+    | DiskPaused
+    | DiskResumed
+    | FileQuarantined
+    | FileRepaired
+    | Rescued
+    | Stopping
+)

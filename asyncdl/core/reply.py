@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC
 from email.utils import parsedate_to_datetime
 
@@ -30,11 +30,14 @@ class Pinned:
     """What the object must stay while its bytes are collected. None: not known yet.
 
     validator: a strong ETag, else Last-Modified. Weak ETags are not kept: they do not vouch for bytes
-    (RFC 9110 §8.8.3.2).
+    (RFC 9110 §8.8.3.2). modified: the Last-Modified beside that ETag; it takes over where ETags prove worthless.
+    is_fickle: the same bytes came under different validators, so none is compared or pinned any more.
     """
 
     size_bytes: int | None = None
     validator: str | None = None
+    modified: str | None = None
+    is_fickle: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,15 +110,16 @@ def _whole(headers: Mapping[str, str], asked: ByteRange | None, pinned: Pinned) 
 
 
 def _pin(headers: Mapping[str, str], size_bytes: int | None, pinned: Pinned) -> Pinned:
-    validator = validator_of(headers)
-    if pinned.validator is not None and validator is not None and validator != pinned.validator:
+    validator, modified = validator_of(headers), headers.get("last-modified")
+    agrees = pinned.is_fickle or pinned.validator in (None, validator, modified)
+    if validator is not None and not agrees:
         raise TransferError("remote_changed", f"the validator was {pinned.validator} and is {validator}")
     if None not in (pinned.size_bytes, size_bytes) and pinned.size_bytes != size_bytes:
         raise TransferError("remote_changed", f"the size was {pinned.size_bytes} and is {size_bytes}")
-    return Pinned(
-        size_bytes=pinned.size_bytes if size_bytes is None else size_bytes,
-        validator=pinned.validator or validator,
-    )
+    size_bytes = pinned.size_bytes if size_bytes is None else size_bytes
+    if pinned.is_fickle or pinned.validator is not None:
+        return replace(pinned, size_bytes=size_bytes)
+    return Pinned(size_bytes, validator, None if modified == validator else modified)
 
 
 def validator_of(headers: Mapping[str, str]) -> str | None:

@@ -91,6 +91,7 @@ TREATMENTS: dict[str, Meaning] = {
     "bad_keys": Meaning(Treatment.NEVER, "the S3 keys are not valid there; set the right ones, then enqueue again"),
     "keys_expired": Meaning(Treatment.AGAIN, "renew the keys, for example with `aws sso login`"),
     "clock_wrong": Meaning(Treatment.AGAIN, "set this machine's clock: S3 allows 15 minutes"),
+    "replaced": Meaning(Treatment.NEVER, "enqueue again, to take it as it is now"),
     "archived": Meaning(Treatment.NEVER, "restore it from its archive, then enqueue again"),
     "forbidden": Meaning(Treatment.NEVER, "this account may not read it"),
     "not_found": Meaning(Treatment.NEVER, "it was removed, or the revision is wrong; enqueue again"),

@@ -90,6 +90,16 @@ class Partial:
         with disk_errors(self.final):
             _feed(self._fd, self.final, digester, start, stop)
 
+    def holds(self, at: int, block: memoryview) -> bool:
+        """Whether the bytes from offset `at` on are those of `block`."""
+        with disk_errors(self.final):
+            while block:
+                found = os.pread(self._fd, min(HASH_BLOCK_BYTES, len(block)), at)
+                if not found or found != bytes(block[: len(found)]):  # as a view it would be compared item by item
+                    return False
+                block, at = block[len(found) :], at + len(found)
+        return True
+
     def publish(self, size_bytes: int) -> None:
         """Make the partial the final file: its size exact, its bytes durable, its name replaced at once and durable.
 

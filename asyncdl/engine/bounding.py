@@ -51,7 +51,8 @@ class Bounding:
         downloads = self._reader.job_counts().get("download", {})
         return Figures(
             n_left=sum(downloads.get(state, 0) for state in (State.AVAILABLE, State.RUNNING)),
-            is_disk_full=not tools.disk_gate.is_open,
+            is_disk_full=tools.disk_gate.is_full,
+            is_out_of_handles=not (tools.disk_gate.is_open or tools.disk_gate.is_full),
             rate_spent=rate_spent,
             is_gate_closed=self._gates.is_any_closed,
             n_open=tools.meter.slots.take_mean(),

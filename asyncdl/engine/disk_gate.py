@@ -51,6 +51,11 @@ class DiskGate:
     def is_open(self) -> bool:
         return not self._closed.is_set()
 
+    @property
+    def is_full(self) -> bool:
+        """Whether it is closed for want of room; it closes for want of handles, too."""
+        return bool(self._short)
+
     def spend(self, n_bytes: int, partial: Partial) -> None:
         """Ask for room for a write. Raises TransferError("no_room") where it would reach into the reserve."""
         if partial.is_reserved:

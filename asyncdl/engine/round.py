@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Job
 from asyncdl.core.plan import SEGMENT_BYTES, Rest, gaps, next_segment, segment_bytes, share
 from asyncdl.core.ranges import ByteRange
-from asyncdl.core.reply import Body, Pinned
+from asyncdl.core.reply import Body
 from asyncdl.core.retry import PARK_FROM_S, TREATMENTS, Treatment, after_request, must_relocate
 from asyncdl.disk.digester import Digester
-from asyncdl.engine.incoming import Incoming
+from asyncdl.engine.landing import Landing
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
@@ -60,7 +60,7 @@ class Round:
     """Owner of what is not asked for yet and of the tasks that fetch. `run` once."""
 
     def __init__(
-        self, job: Job, tools: Tools, remote: RemoteObject, incoming: Incoming, wake: Callable[[], None]
+        self, job: Job, tools: Tools, remote: RemoteObject, incoming: Landing, wake: Callable[[], None]
     ) -> None:
         self._job = job
         self._tools = tools
@@ -87,7 +87,7 @@ class Round:
     @property
     def can_start(self) -> bool:
         """Whether another request could begin; a task group that ends takes no more tasks."""
-        return not self._ended.done() and (bool(self._todo) or self._whole == "todo")
+        return not (self._ended.done() or self._draining) and (bool(self._todo) or self._whole == "todo")
 
     async def run(self) -> Digester | None:
         """Fetch what is missing; return the digests of the whole file, None if drained before the end.
@@ -99,6 +99,7 @@ class Round:
             async with asyncio.TaskGroup() as self._group:
                 sync = self._group.create_task(self._incoming.sync_for_ever(), name=f"sync {self._job.path}")
                 digest = self._group.create_task(self._incoming.digest(), name=f"digest {self._job.path}")
+                digest.add_done_callback(lambda _: self._end_if_over())  # a repair that is right ends early
                 self._wake()
                 self._end_if_over()
                 await self._ended
@@ -179,7 +180,7 @@ class Round:
         self._open.add(ask)
         self._tools.meter.n_requests += 1
         ask.task = self._group.create_task(self._fetch(ask), name=f"fetch {self._job.path} [{start}, {stop})")
-        ask.task.add_done_callback(lambda _task: self._end(ask))  # also of one cancelled before its first step
+        ask.task.add_done_callback(lambda _task: self._end(ask))
         return ask.task
 
     async def _fetch(self, ask: Ask) -> None:
@@ -187,11 +188,15 @@ class Round:
             await self._stream(ask)
         except TransferError as error:
             self._after_failure(ask, error)
+        finally:
+            self._end(ask)
 
     def _end(self, ask: Ask) -> None:
-        self._tools.meter.n_requests -= 1
-        self._open.discard(ask)
-        self._end_if_over()
+        """Once at least: a task that is cancelled before its first step comes to no `finally`."""
+        if ask in self._open:
+            self._tools.meter.n_requests -= 1
+            self._open.remove(ask)
+            self._end_if_over()
 
     # --- one answer
 
@@ -201,15 +206,19 @@ class Round:
             limit = self._accept(ask, body)
             await self._receive(ask, response, limit)
         if limit is None:
-            self._incoming.pin(Pinned(ask.at, self._incoming.pinned.validator))
+            self._incoming.pin(replace(self._incoming.pinned, size_bytes=ask.at))
         elif ask.at < limit and (ask.stop is None or ask.at < ask.stop):
             raise TransferError("short_body", f"the body ended after {ask.at - ask.start} bytes")
         self._note_rate(ask)
         ask.is_in = True
         if rest := self._rest_of(ask):
             self._ask_again(rest, wait_s=0.0)  # a shorter range than asked for is lawful (RFC 9110 §14.2)
-        self._cancel(one for one in self._open if one.is_twin and not one.is_in and one.range in self._incoming.written)
+        self._cancel(one for one in self._open if self._is_beaten(one))
         await self._incoming.make_durable(ask.start, ask.at)
+
+    def _is_beaten(self, ask: Ask) -> bool:
+        """Whether other requests have brought all that `ask`, a twin, was for."""
+        return ask.is_twin and not ask.is_in and ask.range is not None and ask.range in self._incoming.written
 
     def _note_rate(self, ask: Ask) -> None:
         per_s = (ask.at - ask.start) / max(self._loop.time() - ask.began_at, 1e-3)

@@ -21,8 +21,10 @@ from typing import Literal
 
 from asyncdl.core.events import Event, GateClosed, JobEnded, Rescued, Stopping
 from asyncdl.core.model import Kind
+from asyncdl.core.names import quote_path
 from asyncdl.core.rates import Rate
 from asyncdl.core.retry import TREATMENTS
+from asyncdl.core.s3_keys import S3Keys
 from asyncdl.core.secret import Secret
 from asyncdl.disk import room
 from asyncdl.disk.occupancy import occupied
@@ -45,6 +47,7 @@ from asyncdl.net.body_transport import BodyTransport
 from asyncdl.net.client import Client
 from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
+from asyncdl.net.s3_access import require_access
 from asyncdl.net.rate import RateGate
 from asyncdl.store import migrate, place
 from asyncdl.store.hosts import Hosts
@@ -87,6 +90,7 @@ class EngineConfig:
     max_rate_per_s: float | None = None
     per_host: int | None = None
     stall_timeout_s: float = STALL_TIMEOUT_S
+    s3: S3Keys | None = None
 
     @property
     def ceiling(self) -> int:
@@ -198,7 +202,7 @@ class Engine:
             pacing = Pacing(config.ceiling, await hosts.paces(now=time.time()))
             gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)), pacing.refused)
             gates.restore(await hosts.closed_gates(now=time.time()), time.time())
-            credentials = Credentials(config.endpoint, config.token)
+            credentials = Credentials(config.endpoint, config.token, config.s3)
             tools = Tools(
                 client=Client(transport, credentials, gates, allow_private=config.allow_private),
                 jobs=jobs,
@@ -210,6 +214,9 @@ class Engine:
                 meter=Meter(),
                 listen=self._tell,
             )
+            if "download" in config.kinds:
+                for origin, path in reader.s3_samples():
+                    await require_access(tools.client, f"{origin}/{quote_path(path)}")
             self._compose(tools, pool, reader)
             bounding = Bounding(tools, gates, pool, reader, config.workers, self._n_tasks)
             async with asyncio.TaskGroup() as group:

@@ -120,6 +120,9 @@ class Scheduler:
         )
         self._n_held += len(claimed)
         datasets = {id_: self._reader.dataset(id_) for id_ in {job.dataset_id for job in claimed}}
+        for dataset in datasets.values():
+            if dataset.source == "s3":
+                self._tools.client.credentials.sign_for(dataset.origin)  # it may have been enqueued after the start
         places = [(job, final_path(self._data_dir, datasets[job.dataset_id].local_root, job.path)) for job in claimed]
         small = await self._tools.threads.call(without_file, places)
         for job, final in places:

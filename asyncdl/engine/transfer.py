@@ -1,6 +1,6 @@
 """One artifact, from claim to publish.
 
-adopt? -> open the partial -> a round of requests -> digest -> publish (or quarantine)
+adopt? -> open the partial -> a round of requests -> digest (-> repair) -> publish (or quarantine)
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
-from asyncdl.core.events import FileQuarantined, RequestFailed
+from asyncdl.core.events import FileQuarantined, FileRepaired, RequestFailed
 from asyncdl.core.model import Dataset, Digest, Job
 from asyncdl.core.names import quote_path
 from asyncdl.core.plan import SEGMENT_BYTES, Demand
@@ -22,6 +22,9 @@ from asyncdl.disk.digester import Digester
 from asyncdl.disk.partial import Partial
 from asyncdl.engine.attempts import Done, Unfinished
 from asyncdl.engine.incoming import HASH_STEP_BYTES, Incoming
+from asyncdl.engine.landing import Landing
+from asyncdl.engine.overlap import look_again
+from asyncdl.engine.repair import Repair, is_right
 from asyncdl.engine.round import Round
 from asyncdl.engine.small import done, mismatch
 from asyncdl.engine.tools import Tools
@@ -40,6 +43,7 @@ class Transfer:
 
     def __init__(self, job: Job, dataset: Dataset, final: Path, tools: Tools, wake: Callable[[Transfer], None]) -> None:
         self.job = job
+        self._is_listed = dataset.source == "s3"  # then the validator is the listing's, not that of the first answer
         self._tools = tools
         self._wake = partial(wake, self)
         self._final = final
@@ -50,6 +54,7 @@ class Transfer:
         self._had_at_claim = self._had.n_bytes
         self._take_over = job.take_over
         self._draining = False
+        self._was_changed = False
         self._round: Round | None = None
 
     def __repr__(self) -> str:
@@ -97,12 +102,14 @@ class Transfer:
             self._had = RangeSet()  # nothing could tell whether the object is still the one these bytes are of
         for _ in range(MAX_ROUNDS - 1):
             try:
-                return await self._run_round()
+                return await self._open_and_fill()
             except TransferError as error:
                 if TREATMENTS[error.error_class].treatment is not Treatment.ANEW:
                     raise
+                if self._is_listed:
+                    raise TransferError("replaced", "it was replaced since it was listed") from error
                 await self._forget(error)
-        return await self._run_round()
+        return await self._open_and_fill()
 
     async def _adopt(self) -> Done | None:
         """Settle without a request if the finished file is there: right size, and right digest where one is known.
@@ -132,14 +139,18 @@ class Transfer:
 
     async def _forget(self, error: TransferError) -> None:
         """The object changed: none of its bytes counts any more, nor does its validator."""
+        self._tell(error)
+        self._had = RangeSet()
+        size_bytes = self.job.size_bytes if self.job.digest else None
+        self._pinned = Pinned(size_bytes, is_fickle=self._pinned.is_fickle)
+        await self._tools.jobs.forget_bytes(self.job)
+
+    def _tell(self, error: TransferError) -> None:
         self._tools.listen(
             RequestFailed(path=self.job.path, error_class=error.error_class, message=error.message, wait_s=0.0)
         )
-        self._had = RangeSet()
-        self._pinned = Pinned(self.job.size_bytes if self.job.digest else None)
-        await self._tools.jobs.forget_bytes(self.job)
 
-    async def _run_round(self) -> Done | Unfinished:
+    async def _open_and_fill(self) -> Done | Unfinished:
         held: list[Partial] = []  # a caller cancelled while it opens must close it all the same
 
         def open_partial() -> RangeSet:
@@ -159,24 +170,75 @@ class Transfer:
         incoming = Incoming(self.job, self._tools, opened, self._pinned, had)
         if had != self._had:
             await self._tools.jobs.forget_bytes(self.job)  # or a kill would leave the queue believing in a hole
-        self._round = Round(self.job, self._tools, self._remote, incoming, self._wake)
+        try:
+            found = await self._bring(opened, incoming)
+        finally:
+            self._had, self._pinned = incoming.had, incoming.pinned
+        if found is not None and not is_right(self.job, found) and self._size_bytes > SEGMENT_BYTES:
+            found = await self._repair(opened, found)
+        return Unfinished() if found is None else await self._finish(opened, found)
+
+    async def _run_round(self, landing: Landing) -> Digester | None:
+        """Return the digests of what landed; None if drained before the end."""
+        self._round = Round(self.job, self._tools, self._remote, landing, self._wake)
         if self._draining:
             self._round.drain()
         try:
-            digester = await self._round.run()
+            return await self._round.run()
         finally:
-            self._had, self._pinned, self._round = incoming.had, incoming.pinned, None
-        return Unfinished() if digester is None else await self._finish(opened, digester)
+            self._round = None
+
+    async def _bring(self, opened: Partial, incoming: Incoming) -> Digester | None:
+        """Fetch what is missing. Raises TransferError("remote_changed") where what is had is of another object."""
+        if self.job.digest is None and incoming.had and not incoming.is_whole:
+            await self._hold_against_remote(
+                opened, incoming, TransferError("remote_changed", "what is had is not what is served now")
+            )
+        try:
+            return await self._run_round(incoming)
+        except TransferError as error:
+            if error.error_class != "remote_changed" or self._was_changed or not incoming.pinned.size_bytes:
+                raise
+            self._was_changed = True  # once for each attempt: a host may play with us
+            await self._hold_against_remote(opened, incoming, error)
+            self._tell(error)
+        return await self._run_round(incoming)
+
+    async def _hold_against_remote(self, opened: Partial, incoming: Incoming, error: TransferError) -> None:
+        """Pin anew what the object is, what is had of it kept. Raises `error` where it is another object by now."""
+        kept = await look_again(
+            incoming.pinned,
+            incoming.written,
+            opened,
+            self._tools.threads,
+            self._run_round,
+            is_promised=self.job.digest is not None,
+        )
+        if kept is None:
+            raise error
+        incoming.pinned = kept
+
+    async def _repair(self, opened: Partial, found: Digester) -> Digester | None:
+        """Fetch the file again where it lies; return its digests then, right or wrong, or None if drained."""
+        await self._tools.jobs.check_held(self.job)
+        repair = Repair(self.job, self._tools, opened, self._pinned, found)
+        found_again = await self._run_round(repair)
+        if found_again is not None and repair.is_right:
+            self._tools.listen(FileRepaired(path=self.job.path, n_replaced_bytes=repair.n_replaced_bytes))
+        return found_again
+
+    @property
+    def _size_bytes(self) -> int:
+        assert self._pinned.size_bytes is not None
+        return self._pinned.size_bytes
 
     async def _finish(self, partial: Partial, digester: Digester) -> Done:
         """Publish the file whose bytes are all there, or keep it aside if they are the wrong ones."""
-        digest, size_bytes = self.job.digest, self._pinned.size_bytes
-        assert size_bytes is not None
         await self._tools.jobs.check_held(self.job)
-        if digest is not None and digester.hexdigest() != digest.hex:
+        if not is_right(self.job, digester):
             await self._tools.jobs.forget_bytes(self.job)
             await self._tools.threads.call(partial.quarantine)
             self._tools.listen(FileQuarantined(path=self.job.path, error_class="digest_mismatch"))
             raise mismatch(self.job, digester)
-        await self._tools.threads.call(partial.publish, size_bytes)
-        return done(self.job, size_bytes, digester)
+        await self._tools.threads.call(partial.publish, self._size_bytes)
+        return done(self.job, self._size_bytes, digester)

@@ -14,9 +14,11 @@ from dataclasses import dataclass, field, replace
 
 from asyncdl.core.hops import MAX_HOPS, is_expired, is_signed, next_url, origin_of
 from asyncdl.core.ranges import ByteRange
+from asyncdl.core.s3 import refusal_of
 from asyncdl.core.reply import Body, Pinned, Redirect, judge
 from asyncdl.errors import TransferError
 from asyncdl.net.client import Client
+from asyncdl.net.s3_access import ERROR_BYTES
 from asyncdl.net.transport import Response
 
 
@@ -88,7 +90,7 @@ class RemoteObject:
         hop = AsyncExitStack()
         async with hop:
             response = await hop.enter_async_context(
-                self._client.hop(location.url, guarded=location.guarded, now=time.time(), asked=asked)
+                self._client.hop(location.url, guarded=location.guarded, now=time.time(), asked=asked, validator=pinned.validator)
             )
             try:
                 answer = judge(
@@ -102,6 +104,8 @@ class RemoteObject:
             except TransferError as error:
                 if error.error_class == "url_expired" and self._location is location:
                     self._location = None
+                elif response.status in (400, 401, 403) and "xml" in response.headers.get("content-type", ""):
+                    raise refusal_of(await response.read(ERROR_BYTES)) or error from None
                 raise
             if isinstance(answer, Redirect):
                 await self._move(location, answer)

@@ -10,11 +10,12 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from asyncdl.core import bound
 from asyncdl.core.names import display
 from asyncdl.core.rates import eta_s
 from asyncdl.core.states import State
 from asyncdl.store import place
-from asyncdl.store.reader import DatasetRow, EngineRow, ErrorRow, Reader
+from asyncdl.store.reader import DatasetRow, EngineRow, ErrorRow, HostRow, Reader
 
 SCHEMA_VERSION = 1
 """Keys of the JSON may be added within a version, never renamed."""
@@ -42,7 +43,10 @@ class DatasetState:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EngineState:
-    """is_alive: its process was not seen to have ended, and it beat within DEAD_AFTER_S."""
+    """is_alive: its process was not seen to have ended, and it beat within DEAD_AFTER_S.
+
+    bound: what bounds its speed, a key of core.bound.BOUNDS or one of a newer version; '' where nobody knows.
+    """
 
     host: str
     pid: int
@@ -52,6 +56,7 @@ class EngineState:
     beat_at: float
     per_s: float
     n_requests: int
+    bound: str
     is_alive: bool
 
 
@@ -70,6 +75,21 @@ class Snapshot:
     datasets: tuple[DatasetState, ...]
     errors: tuple[ErrorRow, ...]
     engines: tuple[EngineState, ...]
+    hosts: tuple[HostRow, ...]
+
+    @property
+    def bounds(self) -> list[str]:
+        """What bounds the engines that are alive, each once, in order; those of which nothing is known left out."""
+        return sorted({engine.bound for engine in self.engines if engine.is_alive and engine.bound})
+
+    @property
+    def pauses(self) -> list[tuple[str, float]]:
+        """(host, seconds that are left) of those that asked for a pause, in the order of their names."""
+        return [
+            (host.name, host.closed_until - self.at)
+            for host in self.hosts
+            if host.closed_until is not None and host.closed_until > self.at
+        ]
 
     def n_in(self, *states: State) -> int:
         """How many jobs of any kind are in one of `states`."""
@@ -101,6 +121,7 @@ class Snapshot:
             "datasets": [_dataset_json(row) for row in self.datasets],
             "errors": [_error_json(row) for row in self.errors],
             "engines": [_engine_json(row) for row in self.engines],
+            "hosts": [_host_json(row, self.at) for row in self.hosts],
         }
 
 
@@ -114,6 +135,7 @@ def take(reader: Reader, now: float) -> Snapshot:
         datasets = reader.datasets()
         errors = reader.errors()
         engines = tuple(_engine(row, now) for row in reader.engines())
+        hosts = reader.hosts()
     return Snapshot(
         at=now,
         jobs=jobs,
@@ -124,6 +146,7 @@ def take(reader: Reader, now: float) -> Snapshot:
         datasets=tuple(_dataset(row, stages.get((row.name, row.subset, row.revision), {})) for row in datasets),
         errors=tuple(errors),
         engines=engines,
+        hosts=tuple(hosts),
     )
 
 
@@ -162,6 +185,7 @@ def _engine(row: EngineRow, now: float) -> EngineState:
         beat_at=row.beat_at,
         per_s=row.per_s,
         n_requests=row.n_requests,
+        bound=row.bound,
         is_alive=now - row.beat_at <= DEAD_AFTER_S and not place.is_gone(row.identity),
     )
 
@@ -202,5 +226,18 @@ def _engine_json(row: EngineState) -> dict[str, Any]:
         "version": row.version,
         "per_s": row.per_s,
         "requests": row.n_requests,
+        "bound": row.bound,
+        "bound_text": bound.sentence(row.bound),
         "alive": row.is_alive,
+    }
+
+
+def _host_json(row: HostRow, now: float) -> dict[str, Any]:
+    """closed_until is null where its gates are open, whenever they last were closed."""
+    return {
+        "name": display(row.name),
+        "closed_until": row.closed_until if row.closed_until is not None and row.closed_until > now else None,
+        "connections": row.connections_hint,
+        "connections_cap": row.connections_cap,
+        "paced_at": row.paced_at,
     }

@@ -21,7 +21,7 @@ _COLOURS = {State.RUNNING: "cyan", State.DISCARDED: "red", State.COMPLETED: "gre
 
 
 def compact(shot: Snapshot) -> RenderableType:
-    """Return the few rows that `run` shows on a terminal: the headline, a bar, the later stages."""
+    """Return the few rows that `run` shows on a terminal: the headline, a bar, the later stages, what bounds it."""
     bar = ProgressBar(total=max(shot.known_bytes, 1), completed=shot.done_bytes, width=view.COLUMNS // 2)
     stages = "  ".join(
         f"{kind} {counts[State.COMPLETED]:,}/{sum(counts.values()):,}" for kind, counts in view.stage_counts(shot)
@@ -30,6 +30,7 @@ def compact(shot: Snapshot) -> RenderableType:
         Text(view.headline(shot), no_wrap=True, overflow="ellipsis"),
         bar,
         Text(stages, style="dim", no_wrap=True, overflow="ellipsis"),
+        *(Text(line, no_wrap=True, overflow="ellipsis") for line in view.speed_lines(shot)),
     )
 
 
@@ -45,8 +46,10 @@ def full(shot: Snapshot) -> RenderableType:
         title, example, hint = view.error_lines(row, shot.at)
         parts += [Text(title, style="red"), Text(f"  {example}", style="dim"), Text(f"  {hint}")]
     parts += [
-        Text(view.engine_line(engine, shot.at), style="dim" if engine.is_alive else "red") for engine in shot.engines
+        Text("\n".join(view.engine_lines(engine, shot.at)), style="dim" if engine.is_alive else "red")
+        for engine in shot.engines
     ]
+    parts += [Text(line) for line in view.pause_lines(shot)]
     return Group(*parts)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from asyncdl.core import bound
 from asyncdl.core.names import display
 from asyncdl.core.retry import TREATMENTS
 from asyncdl.core.states import State
@@ -70,13 +71,14 @@ def state_text(shot: Snapshot) -> str:
 
 
 def line(shot: Snapshot) -> str:
-    """Return the headline and what the later stages do, for a log that gets one line now and then."""
+    """Return the headline, what the later stages do and what bounds it, for a log that gets one line now and then."""
     later = [
         f"{kind} {counts.get(State.COMPLETED, 0):,}/{sum(counts.values()):,}"
         for kind, counts in stage_counts(shot)
         if kind != "download"
     ]
-    return ", ".join([headline(shot), *later])
+    bounds = [f"bound by {', '.join(shot.bounds)}"] if shot.bounds else []
+    return ", ".join([headline(shot), *later, *bounds])
 
 
 def stage_counts(shot: Snapshot) -> Iterator[tuple[str, dict[State, int]]]:
@@ -131,14 +133,31 @@ def error_lines(row: ErrorRow, now: float) -> tuple[str, str, str]:
     return title, display(f"{row.path}: {row.text}"), f"hint: {known.hint}" if known else ""
 
 
-def engine_line(engine: EngineState, now: float) -> str:
-    """Return one engine: where it is, how large, how fast, or that it is dead."""
+def engine_lines(engine: EngineState, now: float) -> list[str]:
+    """Return one engine: where it is, how large, how fast, and why not faster; or that it is dead."""
     name = f"{display(engine.host)} pid {engine.pid}:"
     ago = duration_text(now - engine.beat_at)
     if not engine.is_alive:
-        return f"{name} dead, last beat {ago} ago; its jobs go to the next engine"
+        return [f"{name} dead, last beat {ago} ago; its jobs go to the next engine"]
     requests = count_text(engine.n_requests, "request")
-    return f"{name} {engine.workers} workers, {requests}, {bytes_text(engine.per_s)}/s, beat {ago} ago"
+    line = f"{name} {engine.workers} workers, {requests}, {bytes_text(engine.per_s)}/s, beat {ago} ago"
+    return [line, bound_line(engine.bound)] if engine.bound else [line]
+
+
+def bound_line(word: str) -> str:
+    """Return what bounds an engine and what would help; a word of a newer version stands alone."""
+    sentence = bound.sentence(word)
+    return f"bound by {display(word)}: {sentence}" if sentence else f"bound by {display(word)}"
+
+
+def pause_lines(shot: Snapshot) -> list[str]:
+    """Return who asked for a pause, and what is left of it."""
+    return [f"{display(host)} asked for a pause, {duration_text(left_s)} left" for host, left_s in shot.pauses]
+
+
+def speed_lines(shot: Snapshot) -> list[str]:
+    """Return why it is not faster: what bounds the engines that are alive, then who asked for a pause."""
+    return [*map(bound_line, shot.bounds), *pause_lines(shot)]
 
 
 def plain(shot: Snapshot) -> str:
@@ -183,7 +202,8 @@ def _plain_errors(shot: Snapshot) -> list[str]:
 
 
 def _plain_engines(shot: Snapshot) -> list[str]:
-    lines = [text for engine in shot.engines for text in _wrapped(engine_line(engine, shot.at), 2)]
+    told = [line for engine in shot.engines for line in engine_lines(engine, shot.at)]
+    lines = [text for line in told + pause_lines(shot) for text in _wrapped(line, 2)]
     return ["", "engines", *lines] if lines else []
 
 

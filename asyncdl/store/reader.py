@@ -182,6 +182,10 @@ class Reader:
         pairs = orjson.dumps(list(files)).decode()
         return int(self._all("n_known", name=dataset, revision=revision, pairs=pairs)[0][0])
 
+    def s3_samples(self) -> list[tuple[str, SafePath]]:
+        """Return (origin, path) of one unfinished download for each origin of S3."""
+        return [(origin, SafePath(path)) for origin, path in self._all("s3_samples")]
+
     def bytes_to_fetch(self) -> tuple[int, int]:
         """Return (bytes, files) that unfinished downloads still need; unknown sizes count as none.
 

@@ -58,6 +58,13 @@ SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_le
 -- name: recipe_by_id
 SELECT id, name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length FROM recipe WHERE id = :id;
 
+-- name: s3_samples
+SELECT o.origin, (SELECT path FROM job WHERE dataset_id = o.id AND kind = 'download'
+                     AND state IN ('available', 'running') LIMIT 1)
+  FROM (SELECT d.origin, min(d.id) AS id FROM counter c JOIN dataset d ON d.id = c.dataset_id
+         WHERE d.source = 's3' AND c.kind = 'download' AND c.state IN ('available', 'running') AND c.n > 0
+         GROUP BY d.origin) o;
+
 -- name: bytes_to_fetch
 -- What the disk must still take, for the check before a run.
 SELECT coalesce(sum(size_bytes - done_bytes), 0), coalesce(sum(n), 0) FROM counter

@@ -94,13 +94,14 @@ async def aiohttp_alone(stall_timeout_s: float = STALL_S) -> AsyncIterator[Aioht
 async def with_bodies(
     stall_timeout_s: float = STALL_S, *, n_slots: int = 8, budget_bytes: int = 8 << 20
 ) -> AsyncIterator[BodyTransport]:
-    """The own transport; at its end every slab must be back."""
+    """The own transport; at its end every slab must be back and every socket gone."""
     async with aiohttp_alone(stall_timeout_s) as other:
         transport = BodyTransport(other, n_slots=n_slots, stall_timeout_s=stall_timeout_s, budget_bytes=budget_bytes)
         n_slabs = n_free(transport)
         async with transport:
             yield transport
         assert n_free(transport) == n_slabs, "a slab is lost"
+        assert all(connection.closed.is_set() for connection in transport._closing), "a socket is open"
 
 
 def n_free(transport: BodyTransport) -> int:

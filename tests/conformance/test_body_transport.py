@@ -291,10 +291,11 @@ async def test_a_cancelled_dial_leaks_no_socket(scheme, n_descriptors):
                 task = asyncio.create_task(get(transport, f"{scheme}://127.0.0.1:{server.port}/x"))
                 for _ in range(n_steps):
                     await asyncio.sleep(0)
+                if n_steps == 19:
+                    await until(lambda: server.n_connections > 0)
                 task.cancel()
                 with pytest.raises(asyncio.CancelledError):
                     await task
-            await until(lambda: server.n_connections > 0)
         await server.gone()
 
     async with LyingServer(lambda _heard: Reply(silent=True, ends="stall")) as server:
@@ -371,6 +372,7 @@ async def test_a_name_is_looked_up_once_for_all_who_wait(names, monkeypatch):
 
     async def look_up(key):
         looked_up.append(key)
+        await asyncio.sleep(0)  # others come while it lasts
         return await real(key)
 
     monkeypatch.setattr(dial, "_look_up", look_up)

@@ -85,6 +85,11 @@ def test_variables_that_other_rooms_read_are_no_error(tmp_path):
         'workers = "many"',
         "workers = 1.5",
         'log_level = "loud"',
+        'max_rate = "fast"',
+        "max_rate = 0",
+        "max_rate = true",
+        "max_rate = [1]",
+        "per_host = 0",
         "lease_s = 0.5",
         "lease_s = true",
         "lease_s = [1]",
@@ -98,6 +103,17 @@ def test_a_bad_value_in_the_file_is_a_config_error_that_names_the_line(tmp_path,
     write(tmp_path, text + "\n")
     with pytest.raises(ConfigError, match=r"line 1\b"):
         load(tmp_path)
+
+
+def test_a_rate_is_a_size_and_there_is_none_unless_asked_for(tmp_path):
+    got = load(tmp_path)
+    assert (got.max_rate, got.per_host) == (None, None)
+    got = load(tmp_path, {"max_rate": "50MB", "per_host": "8"})
+    assert (got.max_rate, got.per_host) == (50 * 10**6, 8)
+    assert load(tmp_path, ASYNCDL_MAX_RATE="10MiB", ASYNCDL_PER_HOST="3").max_rate == 10 * 2**20
+    write(tmp_path, "max_rate = 4096\nper_host = 2\n")
+    got = load(tmp_path)
+    assert (got.max_rate, got.per_host) == (4096, 2)
 
 
 def test_a_bad_flag_is_a_usage_error_and_a_bad_variable_a_config_error(tmp_path):

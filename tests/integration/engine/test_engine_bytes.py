@@ -5,6 +5,7 @@ import random
 
 import pytest
 
+from asyncdl.core.overlap import WINDOW_BYTES
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.ranges import RangeSet
 from asyncdl.demo.hub import DemoHub
@@ -52,7 +53,7 @@ async def test_kills_in_a_row_cost_each_what_was_on_its_way(bench):
                 await engine.kill()
             held.go_on.set()
         assert await bench.run() == Ended("empty")
-        assert origin.body_bytes <= len(CONTENT) + 4 * 2 * MIB
+        assert origin.body_bytes <= len(CONTENT) + 4 * 2 * (MIB + WINDOW_BYTES)
     assert bench.file("a.bin", "host").read_bytes() == CONTENT
     assert bench.row("a.bin")["attempt"] == 5
     assert bench.rows("SELECT outcome, count(*) FROM attempt GROUP BY 1") == [("orphaned", 4)]

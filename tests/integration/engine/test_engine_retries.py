@@ -9,6 +9,7 @@ import pytest
 
 from asyncdl.core.events import FileQuarantined, GateClosed, JobEnded, RequestFailed
 from asyncdl.core.model import Digest
+from asyncdl.core.overlap import WINDOW_BYTES
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.retry import MAX_FAILURES, MAX_MISMATCHES, MAX_STREAK
 from asyncdl.demo.faults import Fault
@@ -116,7 +117,8 @@ async def test_an_attempt_that_brought_bytes_is_not_charged_and_they_are_kept(be
             reach = len(content)
             await bench.told.wait_for(JobEnded, outcome="completed")
             bench.engine.drain()
-        assert origin.body_bytes <= len(content) + 2 * READ_BUFFER_BYTES, "what was written before is had"
+        again_bytes = 2 * READ_BUFFER_BYTES + 2 * WINDOW_BYTES
+        assert origin.body_bytes <= len(content) + again_bytes, "what was written before is had"
     assert bench.rows("SELECT failures FROM job") == [(0,)]
     assert bench.file("a.bin", "host").read_bytes() == content
 
@@ -293,7 +295,8 @@ async def test_an_object_that_never_stops_changing_is_charged_like_any_failure(b
     content = random.Random(7).randbytes(2 * SEGMENT_BYTES)
 
     async def restless(origin, request, data):
-        return await ranged(f'"{len(origin.asked)}"')(origin, request, data)
+        n = len(origin.asked)
+        return await ranged(f'"{n}"')(origin, request, bytes((n % 251,)) * len(data))
 
     async with Origin({"a.bin": content}, restless) as origin:
         await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
@@ -315,16 +318,18 @@ async def test_a_changed_object_with_a_digest_ends_as_what_was_promised(bench, s
 
 
 async def test_a_wrong_digest_is_kept_aside_and_the_file_fetched_again(bench):
-    repo = repo_of({BIG: REPO_FILES[BIG]})
+    """One segment, so there is nothing to repair it from: see test_engine_repair for larger ones."""
+    path, file = "b.parquetx", REPO_FILES["b.parquetx"]
+    repo = repo_of({path: file})
     async with DemoHub([repo], faults=[Fault("flipped", origin="cdn", times=1)]) as hub:
         await bench.enqueue_repo(hub)
         await bench.run()
-        assert hub.totals["cdn"].body_bytes == 2 * REPO_FILES[BIG].size_bytes
+        assert hub.totals["cdn"].body_bytes == 2 * file.size_bytes
     bench.assert_as_served(repo)
-    assert bench.told.of(FileQuarantined) == [FileQuarantined(path=BIG, error_class="digest_mismatch")]
-    aside = corrupted_path(bench.file(BIG))
-    assert hashlib.sha256(aside.read_bytes()).hexdigest() != REPO_FILES[BIG].sha256
-    assert aside.stat().st_size == REPO_FILES[BIG].size_bytes
+    assert bench.told.of(FileQuarantined) == [FileQuarantined(path=path, error_class="digest_mismatch")]
+    aside = corrupted_path(bench.file(path))
+    assert hashlib.sha256(aside.read_bytes()).hexdigest() != file.sha256
+    assert aside.stat().st_size == file.size_bytes
 
 
 async def test_a_source_that_serves_the_wrong_digest_three_times_is_believed(bench):

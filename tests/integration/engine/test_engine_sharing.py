@@ -163,7 +163,7 @@ async def test_the_rest_of_a_slow_connection_is_taken_over_and_its_last_bytes_as
         twins = [(start, stop) for start, stop in ranges[1:] if start < MIB + BLOCK_BYTES]
         assert len(twins) == 1, "the bytes that the slow connection would have brought next, once"
         assert twins[0][1] - twins[0][0] < 2 * MIN_SHARE_BYTES
-        parts = [one for one in ranges if MIB <= one[0] and one[1] <= SEGMENT_BYTES]
+        parts = [one for one in ranges if one[0] >= MIB and one[1] <= SEGMENT_BYTES]
         assert ByteRange(twins[0][0], SEGMENT_BYTES) in RangeSet.of(*(ByteRange(*one) for one in parts))
         assert len(ranges) <= 4 + 20, "halves of halves, not crumbs"
     assert (slow.n_open, slow.n_dropped) == (0, 1), "the one that lost was dropped"
@@ -238,6 +238,30 @@ async def test_a_twin_that_fails_is_followed_by_another(bench, soon):
             assert await bench.run(workers=4) == Ended("empty")
         assert asked(origin) == [(0, len(content))] * 4
     assert bench.file("a.bin", "host").read_bytes() == content
+
+
+async def test_twins_both_go_on_until_one_has_brought_the_bytes_whatever_else_ends(bench, at_once, soon, meter):
+    size_bytes = SEGMENT_BYTES + 400_000
+    slow, twin, other = Slow(0, start=SEGMENT_BYTES), Slow(1000, start=SEGMENT_BYTES), Slow(SEGMENT_BYTES - 1)
+    shares = (twin, slow)
+
+    async def answer(origin, request, data):
+        start, _ = asked_range(request, len(data))
+        return await (other if start == 0 else slow if slow.times else twin)(origin, request, data)
+
+    async with Origin({"a.bin": CONTENT[:size_bytes]}, answer) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (size_bytes, None)})
+        async with bench.running(workers=3) as ended:
+            await twin.slow.wait()
+            other.go_on.set()
+            await bench.until(lambda: other.n_open == 0 and meter.n_requests <= 2)
+            assert sum(one.n_open for one in shares) == 2
+            twin.go_on.set()
+            async with asyncio.timeout(END_S):
+                assert await ended == Ended("empty")
+        assert len(origin.asked) == 3
+    assert bench.told.outcomes() == {("completed", None): 1}
+    assert bench.file("a.bin", "host").read_bytes() == CONTENT[:size_bytes]
 
 
 async def test_a_file_is_whole_when_its_last_write_is_whoever_asked_for_it(bench, soon, meter, monkeypatch):

@@ -132,6 +132,26 @@ def test_last_modified_stands_in_for_a_missing_or_weak_etag():
     assert verdict(206, part(etag=None, last_modified=DATE), pinned=Pinned(1000, DATE)).pinned == Pinned(1000, DATE)
 
 
+def test_an_etag_is_pinned_with_the_date_that_came_beside_it():
+    assert verdict(206, part(last_modified=DATE), pinned=Pinned(1000)).pinned == Pinned(1000, '"v1"', DATE)
+
+
+def test_a_pinned_date_that_comes_again_beside_an_etag_is_the_same_object():
+    dated = Pinned(1000, DATE)
+    assert verdict(206, part(etag='"any"', last_modified=DATE), pinned=dated).pinned == dated
+    assert error_of(206, part(etag='"any"', last_modified=LATER), pinned=dated) == "remote_changed"
+
+
+@pytest.mark.parametrize("known", [Pinned(1000, '"v1"', is_fickle=True), Pinned(1000, is_fickle=True)])
+def test_fickle_validators_are_neither_compared_nor_pinned(known):
+    assert verdict(206, part(etag='"v2"', last_modified=LATER), pinned=known).pinned == known
+    assert verdict(200, headers(etag='"v3"', content_length="1000"), asked=None, pinned=known).pinned == known
+
+
+def test_a_size_that_changes_is_another_object_however_fickle_its_validators():
+    assert error_of(206, part("bytes 100-199/1001"), pinned=Pinned(1000, is_fickle=True)) == "remote_changed"
+
+
 # 200: the whole
 
 

@@ -56,6 +56,17 @@ async def test_a_call_returns_what_the_function_returns_and_raises_what_it_raise
         await threads.call(divmod, 7, 0)
 
 
+async def test_the_threads_are_full_while_each_has_a_call_and_not_after(threads):
+    held = Held()
+    calls = [await under_way(threads, held) for _ in range(N_DISK_THREADS - 1)]
+    assert not threads.is_full
+    calls += [await under_way(threads, held) for _ in range(3)]
+    assert threads.is_full
+    held.go_on.set()
+    await asyncio.gather(*calls)
+    assert not threads.is_full
+
+
 @pytest.mark.parametrize("n_cancels", [1, 2, 5])
 async def test_a_cancelled_caller_waits_for_its_thread_all_the_same(threads, n_cancels):
     held = Held()

@@ -45,6 +45,15 @@ def test_each_host_and_each_class_of_requests_has_its_own(gates):
     gates.check(OTHER)
 
 
+def test_somebody_may_ask_whether_any_gate_is_closed(gates, clock):
+    assert not gates.is_any_closed
+    gates.refused(FILES, 60.0)
+    gates.accepted(OTHER)
+    assert gates.is_any_closed
+    clock.now += 60.0
+    assert not gates.is_any_closed
+
+
 async def test_who_waits_goes_on_when_the_gate_opens_even_if_it_closed_again_meanwhile(gates, clock):
     gates.refused(FILES, 10.0)
     clock.at_sleep.append(lambda: gates.refused(FILES, 30.0))

@@ -114,6 +114,23 @@ async def test_who_is_cancelled_while_it_waits_holds_nobody_up():
     assert scripted.now - began == pytest.approx(2.0 - BURST_S), "its bytes came all the same"
 
 
+async def test_the_limit_is_used_up_as_long_as_somebody_waits_for_it():
+    scripted = Scripted()
+    gate = scripted.gate(1000.0)
+    await gate.passed(int(1000 * BURST_S))
+    assert gate.spent_s == 0.0, "a burst is free"
+    waits = [asyncio.ensure_future(gate.passed(1000)) for _ in range(3)]
+    await asyncio.sleep(0)
+    assert gate.spent_s == 0.0, "what is to come does not count yet"
+    scripted.now += 2.0
+    assert gate.spent_s == pytest.approx(2.0), "however many wait"
+    await scripted.run(*waits)
+    scripted.now += 100.0
+    assert gate.spent_s == pytest.approx(3.0), "nobody wants more"
+    await scripted.run(gate.passed(int(1000 * BURST_S) + 500))
+    assert gate.spent_s == pytest.approx(3.5)
+
+
 async def test_no_limit_asks_neither_clock_nor_loop():
     def never(*_):
         raise AssertionError
@@ -121,3 +138,4 @@ async def test_no_limit_asks_neither_clock_nor_loop():
     gate = RateGate(None, clock=never, sleep=never)
     with pytest.raises(StopIteration):
         gate.passed(1 << 40).send(None)
+    assert gate.spent_s == 0.0

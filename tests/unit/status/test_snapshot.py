@@ -5,12 +5,14 @@ from __future__ import annotations
 import os
 from contextlib import asynccontextmanager
 
+from asyncdl.core.hops import GateName
 from asyncdl.core.model import Artifact, Dataset, NewJob
 from asyncdl.core.names import safe_path
 from asyncdl.core.states import State
 from asyncdl.status import snapshot
 from asyncdl.store import place
 from asyncdl.store.enqueue import Enqueue
+from asyncdl.store.hosts import Hosts
 from asyncdl.store.jobs import GiveBack, Jobs
 from asyncdl.store.migrate import open_writer
 from asyncdl.store.reader import Reader
@@ -104,6 +106,34 @@ async def test_the_json_has_the_keys_of_the_contract(tmp_path):
         NOW,
     )
     assert engine["alive"] is True
+
+
+async def test_the_json_says_what_bounds_an_engine_and_what_would_help(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        jobs = await start(writer)
+        await jobs.beat(now=NOW, per_s=1.0, n_requests=2, bound="slots")
+        (engine,) = take(tmp_path / "q").to_json()["engines"]
+        assert (engine["bound"], engine["bound_text"]) == ("slots", "every slot is taken; raise --workers")
+        await jobs.beat(now=NOW, per_s=1.0, n_requests=2)
+        (engine,) = take(tmp_path / "q").to_json()["engines"]
+        assert (engine["bound"], engine["bound_text"]) == ("", "")
+
+
+async def test_the_json_says_what_is_known_of_hosts_and_until_when_they_want_to_be_left_alone(tmp_path):
+    async with writing(tmp_path / "q") as writer:
+        hosts = Hosts(writer)
+        await hosts.remember_pace("a.test", hint=8, cap=12, now=NOW)
+        await hosts.close_gate(GateName("a.test", "resolvers"), until=NOW + 10, now=NOW)
+        await hosts.close_gate(GateName("b.test"), until=NOW + 42, now=NOW)
+    names = ("name", "closed_until", "connections", "connections_cap", "paced_at")
+    told = take(tmp_path / "q").to_json()["hosts"]
+    assert [tuple(row[name] for name in names) for row in told] == [
+        ("a.test", NOW + 10, 8, 12, NOW),
+        ("b.test", NOW + 42, None, None, None),
+    ]
+    shot = take(tmp_path / "q", NOW + 20)
+    assert [row["closed_until"] for row in shot.to_json()["hosts"]] == [None, NOW + 42]
+    assert shot.pauses == [("b.test", 22.0)]
 
 
 async def test_without_every_size_nobody_knows_the_eta(tmp_path):

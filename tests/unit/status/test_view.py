@@ -12,7 +12,7 @@ from asyncdl.core.states import State
 from asyncdl.status import terminal, view
 from asyncdl.status.figures import width_of
 from asyncdl.status.snapshot import DatasetState, EngineState, Snapshot
-from asyncdl.store.reader import ErrorRow
+from asyncdl.store.reader import ErrorRow, HostRow
 
 NOW = 1_790_000_000.0
 
@@ -23,10 +23,10 @@ def dataset(subset="data/swe_Latn/train", *, name="HuggingFaceFW/fineweb-2", sta
     return DatasetState(name=name, subset=subset, state=state, **values)
 
 
-def engine(*, is_alive=True, beat_at=NOW - 3):
+def engine(*, is_alive=True, beat_at=NOW - 3, bound=""):
     return EngineState(
         host="node-7", pid=77, version="0.1.0", workers=128, started_at=NOW - 60, beat_at=beat_at, per_s=2**20,
-        n_requests=12, is_alive=is_alive,
+        n_requests=12, bound=bound, is_alive=is_alive,
     )  # fmt: skip
 
 
@@ -36,11 +36,15 @@ def error(**other):
     return ErrorRow(**values)
 
 
+def host(name, closed_until=None):
+    return HostRow(name, 8, None, NOW - 60, closed_until)
+
+
 def shot(**other):
     values = {
         "jobs": {"download": {"available": 2, "running": 1, "completed": 1}, "verify": {"completed": 1}},
         "known_bytes": 1000, "done_bytes": 250, "remaining_bytes": 750, "per_s": 10.0, "datasets": (dataset(),),
-        "errors": (), "engines": (engine(),),
+        "errors": (), "engines": (engine(),), "hosts": (),
     } | other  # fmt: skip
     return Snapshot(at=NOW, **values)
 
@@ -74,7 +78,8 @@ def test_plain_text_fits_80_columns_whatever_the_names(subset):
     crowded = shot(
         datasets=(dataset(subset, n_files=1_000_000, n_files_done=999_999), dataset("b", name="n" * 120)),
         errors=(error(path=subset or "p", text="word " * 60, n_discarded=3), error(error_class="unknown_class")),
-        engines=(engine(), engine(is_alive=False, beat_at=NOW - 99)),
+        engines=(engine(bound="cpu"), engine(is_alive=False, beat_at=NOW - 99), engine(bound="word " * 40 + "\x1b[2J")),
+        hosts=(host("h" * 200, NOW + 1e6), host("a\x1b[2Jb", NOW + 5)),
         jobs={"download": {"available": 10**9, "running": 128, "completed": 10**9, "discarded": 10**6}},
     )
     text = view.plain(crowded)
@@ -110,6 +115,47 @@ def test_a_dead_engine_is_called_dead():
     assert "node-7 pid 77: dead, last beat 1m39s ago" in view.plain(
         shot(engines=(engine(is_alive=False, beat_at=NOW - 99),))
     )
+
+
+def test_an_engine_is_told_with_what_bounds_it_and_the_option_that_would_help():
+    text = view.plain(shot(engines=(engine(bound="slots"), engine(bound="max-rate"))))
+    assert "bound by slots: every slot is taken; raise --workers" in text
+    assert "bound by max-rate: --max-rate is reached; raise --max-rate" in text
+
+
+def test_of_an_engine_that_nothing_known_bounds_nothing_is_said():
+    assert "bound" not in view.plain(shot()) + view.line(shot())
+
+
+def test_what_bounds_a_dead_engine_is_of_no_interest():
+    dead = shot(engines=(engine(bound="slots", is_alive=False),))
+    assert "slots" not in view.plain(dead) + view.line(dead)
+
+
+def test_a_word_of_a_newer_version_is_shown_as_it_is():
+    assert "bound by moon-phase\n" in view.plain(shot(engines=(engine(bound="moon-phase"),)))
+
+
+def test_the_line_for_a_log_says_once_what_bounds_the_engines():
+    two = (engine(bound="slots"), engine(bound="slots"))
+    assert view.line(shot(engines=two)).endswith("verify 1/1, bound by slots")
+
+
+def test_a_host_that_asked_for_a_pause_is_told_until_it_is_over():
+    hosts = (host("a.test"), host("b.test", NOW - 1), host("huggingface.co", NOW + 42))
+    text = view.plain(shot(hosts=hosts))
+    assert "huggingface.co asked for a pause, 42s left" in text
+    assert "a.test" not in text
+    assert "b.test" not in text
+
+
+@pytest.mark.parametrize("form", [terminal.compact, terminal.full])
+def test_the_terminal_forms_say_what_bounds_and_who_asked_for_a_pause(form):
+    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
+    console.print(form(shot(engines=(engine(bound="disk"),), hosts=(host("[b]h[/b]", NOW + 42),))))
+    text = console.file.getvalue()
+    assert "bound by disk: requests wait for the disk" in text
+    assert "[b]h[/b] asked for a pause, 42s left" in text
 
 
 @pytest.mark.parametrize("form", [terminal.compact, terminal.full])

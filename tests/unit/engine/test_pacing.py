@@ -1,0 +1,37 @@
+"""Why hosts do not get more requests: told of those that have all they get, by what is known of them."""
+
+import pytest
+
+from asyncdl.core.pace import START
+from asyncdl.engine.pacing import Pacing
+from asyncdl.store.hosts import RememberedPace
+
+HOST = "hub.test"
+
+
+def opened(pacing, host, n):
+    for _ in range(n):
+        pacing.opened(host)
+    return pacing
+
+
+@pytest.mark.parametrize(
+    ("ceiling", "hint", "state"),
+    [(64, None, "searching"), (64, START, "found"), (START, START, "ceiling"), (START, 9, "ceiling")],
+)
+def test_a_host_that_has_all_it_gets_is_told_by_what_is_known_of_it(ceiling, hint, state):
+    remembered = [] if hint is None else [RememberedPace(HOST, hint, None)]
+    pacing = Pacing(ceiling, remembered)
+    assert opened(pacing, HOST, START - 1).state == ""
+    assert opened(pacing, HOST, 1).state == state
+
+
+def test_one_host_that_gives_no_more_is_told_before_one_that_is_still_tried():
+    pacing = opened(Pacing(64, [RememberedPace("b.test", 2, None)]), HOST, START)
+    assert opened(pacing, "b.test", 2).state == "found"
+
+
+def test_a_host_that_could_have_more_does_not_count():
+    pacing = opened(Pacing(64, [RememberedPace(HOST, 8, None)]), HOST, 8)
+    pacing.closed(HOST)
+    assert pacing.state == ""
