@@ -74,9 +74,9 @@ def about(programs: Path, rounds: int, load_before: float) -> str:
     found = ", ".join(f"{name} {version}" for name, version in peers.versions(programs).items())
     date, load = time.strftime("%Y-%m-%d", time.gmtime()), os.getloadavg()[0]
     return (
-        f"`python benchmarks/transfer.py`, {date}: {rounds} interleaved rounds, servers and clients on the same "
-        f"machine with {os.cpu_count()} cores, loopback, tmpfs, nothing pinned. Load {load_before:.1f} before, "
-        f"{load:.1f} after. {found}."
+        f"`python benchmarks/transfer.py`, {date}, {rounds} interleaved round{'s'[: rounds > 1]}: servers and clients "
+        f"on the same machine with {os.cpu_count()} cores, loopback, tmpfs, nothing pinned. "
+        f"Load {load_before:.1f} before, {load:.1f} after. {found}."
     )
 
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 Bound = Literal[
@@ -29,8 +28,9 @@ FULL_SHARE = 0.9
 BUSY_CORE = 0.85
 """Of a core, or of all cores together, from where on there is no more to get: the system takes the rest. Guess."""
 
-LATE_S = 0.2
-"""The loop is woken by others' leave only: on a machine with a core to spare it is late by milliseconds. Guess."""
+WAITS_SHARE = 0.25
+"""Of the time in which the loop could have run and had no core: others take them. With one to spare it is next to
+nothing, and who waits for a thread that waits for a core seems to wait for the disk. Guess."""
 
 ON_DISK_SHARE = 0.5
 """Of the requests that wait for the disk: those that wait for the network are fewer then. Guess."""
@@ -66,15 +66,14 @@ BOUNDS: dict[str, Meaning] = {
 """Every bound but '', and what is said of it."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Figures:
+class Figures(NamedTuple):
     """What one look saw; means are over the time since the look before.
 
     n_left: downloads that are not finished, those that wait for a retry included. rate_spent: the share of the time in
     which --max-rate was used up. n_open: mean of the slots taken. n_on_disk: mean of those that waited for the disk.
     are_threads_full: more calls than disk threads. loop_cores, engine_cores: of the event loop's thread and of the
-    whole process. late_s: how much later than it asked for the loop was woken. is_per_host: the ceiling of a host is
-    lower than the slots.
+    whole process. loop_waits: the share of the time in which the loop waited for a core. is_per_host: the ceiling of a
+    host is lower than the slots.
     """
 
     n_left: int
@@ -89,7 +88,7 @@ class Figures:
     loop_cores: float
     engine_cores: float
     n_cores: int
-    late_s: float
+    loop_waits: float
     pace: PaceState
     is_per_host: bool
     n_tasks: int
@@ -113,9 +112,9 @@ def _is_paused(figures: Figures) -> bool:
 
 def _is_cpu(figures: Figures) -> bool:
     return (
-        figures.loop_cores >= BUSY_CORE
+        figures.loop_cores + figures.loop_waits >= BUSY_CORE
         or figures.engine_cores >= BUSY_CORE * figures.n_cores
-        or figures.late_s >= LATE_S
+        or figures.loop_waits >= WAITS_SHARE
     )
 
 

@@ -33,20 +33,22 @@ class Bounding:
         self._found: deque[Bound] = deque(maxlen=N_LOOKS)
         self._seen = self._clocks()
 
-    def _clocks(self) -> tuple[float, float, float, float]:
-        """Seconds so far: of the wall, of this thread on a core, of the process on all cores, of --max-rate used up."""
-        return time.monotonic(), time.thread_time(), time.process_time(), self._tools.rate_gate.spent_s
+    def _clocks(self) -> tuple[float, ...]:
+        """Seconds so far: of the wall; of this thread on a core and waiting for one; of the process on all cores; of
+        --max-rate used up.
+        """
+        spent_s = self._tools.rate_gate.spent_s
+        return time.monotonic(), time.thread_time(), _waited_s(), time.process_time(), spent_s
 
-    def look(self, late_s: float) -> Bound:
-        """Return what is to be told by now. late_s: how much later than it asked for the caller was woken."""
+    def look(self) -> Bound:
+        """Return what is to be told by now."""
         before, self._seen = self._seen, self._clocks()
-        elapsed_s, loop_s, engine_s, spent_s = (now - then for now, then in zip(self._seen, before, strict=True))
+        elapsed_s, *used_s = (now - then for now, then in zip(self._seen, before, strict=True))
         if elapsed_s > 0:
-            shares = (loop_s / elapsed_s, engine_s / elapsed_s, spent_s / elapsed_s)
-            self._found.append(bound_of(self._figures(*shares, late_s)))
+            self._found.append(bound_of(self._figures(*(one / elapsed_s for one in used_s))))
         return told(list(self._found))
 
-    def _figures(self, loop_cores: float, engine_cores: float, rate_spent: float, late_s: float) -> Figures:
+    def _figures(self, loop_cores: float, loop_waits: float, engine_cores: float, rate_spent: float) -> Figures:
         tools = self._tools
         downloads = self._reader.job_counts().get("download", {})
         return Figures(
@@ -60,11 +62,23 @@ class Bounding:
             n_on_disk=tools.meter.on_disk.take_mean(),
             are_threads_full=tools.threads.is_full,
             loop_cores=loop_cores,
+            loop_waits=loop_waits,
             engine_cores=engine_cores,
             n_cores=len(os.sched_getaffinity(0)),
-            late_s=late_s,
             pace=tools.pacing.state,
             is_per_host=tools.pacing.ceiling < self._n_slots,
             n_tasks=self._n_tasks(),
             n_processes=self._pool.n_processes,
         )
+
+
+def _waited_s() -> float:
+    """How long this thread could have run and had no core so far; 0.0 where the kernel does not tell.
+
+    The second figure of schedstat, in ns (docs.kernel.org/scheduler/sched-stats.html).
+    """
+    try:
+        with open("/proc/thread-self/schedstat", "rb") as file:
+            return int(file.read().split()[1]) / 1e9
+    except (OSError, IndexError, ValueError):
+        return 0.0

@@ -42,13 +42,14 @@ from asyncdl.engine.stages import Stages
 from asyncdl.engine.threads import Threads
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import DiskFailedError, NoRoomError, TransferError
-from asyncdl.net.aiohttp_transport import STALL_TIMEOUT_S, AiohttpTransport
 from asyncdl.net.body_transport import BodyTransport
 from asyncdl.net.client import Client
 from asyncdl.net.credentials import Credentials
 from asyncdl.net.gates import Gates
-from asyncdl.net.s3_access import require_access
+from asyncdl.net.odd_transport import OddTransport
 from asyncdl.net.rate import RateGate
+from asyncdl.net.s3_access import require_access
+from asyncdl.net.way_out import STALL_TIMEOUT_S
 from asyncdl.store import migrate, place
 from asyncdl.store.hosts import Hosts
 from asyncdl.store.jobs import Jobs
@@ -193,7 +194,7 @@ class Engine:
         config = self._config
         async with AsyncExitStack() as stack:
             stall_timeout_s = config.stall_timeout_s
-            other = await stack.enter_async_context(AiohttpTransport(stall_timeout_s=stall_timeout_s))
+            other = await stack.enter_async_context(OddTransport(stall_timeout_s=stall_timeout_s))
             transport = await stack.enter_async_context(
                 BodyTransport(other, n_slots=config.workers, stall_timeout_s=stall_timeout_s)
             )
@@ -284,15 +285,13 @@ class Engine:
             await asyncio.sleep(min(RESCUE_EVERY_S, self._config.lease_s / 3))
 
     async def _beat_for_ever(self, tools: Tools, bounding: Bounding) -> None:
-        rate, seen_bytes, late_s = Rate(), 0, 0.0
+        rate, seen_bytes = Rate(), 0
         while True:
             rate.add(tools.meter.n_bytes - seen_bytes, time.monotonic())
             seen_bytes = tools.meter.n_bytes
-            bound = bounding.look(late_s)
+            bound = bounding.look()
             await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests, bound=bound)
-            slept_at = time.monotonic()
             await asyncio.sleep(BEAT_EVERY_S)
-            late_s = time.monotonic() - slept_at - BEAT_EVERY_S
 
     async def _manifests_for_ever(self, threads: Threads) -> None:
         """Write them now and then, for those who look on; a full disk makes this wait for the next time."""

@@ -8,28 +8,22 @@ from __future__ import annotations
 
 import errno
 import socket
-import ssl
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 from urllib.parse import urlsplit
-from urllib.request import getproxies, proxy_bypass
 
 import aiohttp
 from aiohttp.abc import AbstractResolver, ResolveResult
 from yarl import URL
 
-from asyncdl.core.hops import is_private, is_private_literal
+from asyncdl.core.hops import is_private_literal
 from asyncdl.core.names import display
 from asyncdl.core.retry import NO_HANDLES_S
 from asyncdl.errors import TransferError
+from asyncdl.net.resolve import PrivateAddressError, addresses_of
 from asyncdl.net.transport import Request
-
-CONNECT_TIMEOUT_S = 10.0
-"""huggingface_hub's default; a TCP handshake that takes longer is better tried anew."""
-
-STALL_TIMEOUT_S = 10.0
-"""No byte for this long is a stall; a slow but moving body may take for ever."""
+from asyncdl.net.way_out import CONNECT_TIMEOUT_S, DNS_TTL_S, STALL_TIMEOUT_S, WayOut
 
 READ_BUFFER_BYTES = 64 << 10
 """Per connection; aiohttp holds up to twice that, so 128 of them 16 MiB in all."""
@@ -37,66 +31,54 @@ READ_BUFFER_BYTES = 64 << 10
 BLOCK_BYTES = 256 << 10
 """Reads are gathered to this before they are handed on: a thread hop each 64 KiB would cost more than the copy."""
 
-DNS_TTL_S = 300
-"""A run lasts hours and CDNs move their names within minutes; thousands of requests must not ask each time. Guess."""
-
 KEEPALIVE_S = 30.0
 """An idle connection is cheaper to keep than TLS is to set up, and servers close theirs after some 60 s. Guess."""
 
 
-class PrivateAddressError(OSError):
-    """A guarded name leads to an address that is not on the public internet."""
+class _Resolver(AbstractResolver):
+    """guarded: see `net.resolve`."""
 
-
-class GuardedResolver(AbstractResolver):
-    """Resolves names and refuses those with an address that is not public, at the moment of connecting.
-
-    Checked here rather than before the request, so that a name which changes its address in between (DNS
-    rebinding) does not slip through.
-    """
-
-    def __init__(self) -> None:
-        self._inner = aiohttp.ThreadedResolver()
+    def __init__(self, *, guarded: bool) -> None:
+        self._guarded = guarded
 
     async def resolve(
-        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_INET
+        self, host: str, port: int = 0, family: socket.AddressFamily = socket.AF_UNSPEC
     ) -> list[ResolveResult]:
-        found = await self._inner.resolve(host, port, family)
-        if any(is_private(one["host"]) for one in found):
-            raise PrivateAddressError(f"{host} has an address that is not public")
-        return found
+        return [
+            ResolveResult(
+                hostname=host, host=str(sockaddr[0]), port=port, family=kind, proto=proto, flags=socket.AI_NUMERICHOST
+            )
+            for kind, _, proto, _, sockaddr in await addresses_of(host, port, guarded=self._guarded)
+            if family in (kind, socket.AF_UNSPEC)
+        ]
 
     async def close(self) -> None:
-        await self._inner.close()
+        """It keeps nothing."""
 
 
 class AiohttpTransport:
-    """Owner of two sessions, one of them guarded. Use as a context manager.
-
-    tls: verifies https hosts; it honours SSL_CERT_FILE and SSL_CERT_DIR.
-    """
+    """Owner of two sessions, one of them guarded. Use as a context manager."""
 
     def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
-        self._proxies = getproxies()
-        self.tls = ssl.create_default_context()
+        self.way_out = WayOut()
 
     async def __aenter__(self) -> Self:
-        self._session = self._new_session(None)
-        self._guarded = self._new_session(GuardedResolver())
+        self._session = self._new_session(guarded=False)
+        self._guarded = self._new_session(guarded=True)
         return self
 
     async def __aexit__(self, *_: object) -> None:
         await self._session.close()
         await self._guarded.close()
 
-    def _new_session(self, resolver: AbstractResolver | None) -> aiohttp.ClientSession:
+    def _new_session(self, *, guarded: bool) -> aiohttp.ClientSession:
         connector = aiohttp.TCPConnector(
             limit=0,  # slots are the limit
-            resolver=resolver,
+            resolver=_Resolver(guarded=guarded),
             ttl_dns_cache=DNS_TTL_S,
             keepalive_timeout=KEEPALIVE_S,
-            ssl=self.tls,
+            ssl=self.way_out.tls,
         )
         return aiohttp.ClientSession(
             connector=connector,
@@ -112,7 +94,7 @@ class AiohttpTransport:
         host = urlsplit(request.url).hostname or ""
         if request.guarded and is_private_literal(host):
             raise TransferError("private_address", f"a public host led to {display(host)}")
-        proxy = self.proxy_for(request.url)
+        proxy = self.way_out.proxy_for(request.url)
         # A proxy is the user's own and may be private; it resolves the name where this machine cannot see it.
         session = self._guarded if request.guarded and proxy is None else self._session
         with foreign_errors(host):
@@ -130,14 +112,6 @@ class AiohttpTransport:
                 await response.release()
             else:
                 response.close()
-
-    def proxy_for(self, url: str) -> str | None:
-        """Return the proxy that the environment names for `url`."""
-        parts = urlsplit(url)
-        proxy = self._proxies.get(parts.scheme) or self._proxies.get("all")
-        if proxy is None or proxy_bypass(parts.netloc):
-            return None
-        return proxy
 
 
 class AiohttpResponse:

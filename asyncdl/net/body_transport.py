@@ -10,17 +10,17 @@ import asyncio
 from collections import defaultdict, deque
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
-from typing import Self
+from typing import Protocol, Self
 
 from asyncdl.core.hops import Origin, is_private_literal, origin_of
 from asyncdl.core.names import display
 from asyncdl.errors import TransferError
-from asyncdl.net.aiohttp_transport import STALL_TIMEOUT_S, AiohttpTransport
 from asyncdl.net.connection import Connection, ConnectionResponse
 from asyncdl.net.dial import Dialer
 from asyncdl.net.head import request_head
 from asyncdl.net.slabs import BUDGET_BYTES, Slabs
-from asyncdl.net.transport import Request, Response
+from asyncdl.net.transport import Request, Response, Transport
+from asyncdl.net.way_out import STALL_TIMEOUT_S, WayOut
 
 KEEP_ALIVE_S = 15.0
 """An idle connection older than this is closed rather than tried: S3 keeps them for about 20 s. Guess."""
@@ -32,6 +32,12 @@ SMALL_REST_S = 1.0
 Key = tuple[Origin, bool]
 
 
+class OtherTransport(Transport, Protocol):
+    """AiohttpTransport or OddTransport. way_out: by which both go."""
+
+    way_out: WayOut
+
+
 class BodyTransport:
     """Owner of the idle connections by origin and of the watchdog. Use as a context manager, inside the other's.
 
@@ -41,7 +47,7 @@ class BodyTransport:
 
     def __init__(
         self,
-        other: AiohttpTransport,
+        other: OtherTransport,
         *,
         n_slots: int,
         stall_timeout_s: float = STALL_TIMEOUT_S,
@@ -50,7 +56,7 @@ class BodyTransport:
         self._other = other
         self._stall_timeout_s = stall_timeout_s
         self._slabs = Slabs(n_slots, budget_bytes=budget_bytes)
-        self._dialer = Dialer(other.tls)
+        self._dialer = Dialer(other.way_out)
         self._idle: defaultdict[Key, deque[tuple[Connection, float]]] = defaultdict(deque)
         self._busy: set[Connection] = set()
         self._closing: set[Connection] = set()
@@ -90,7 +96,7 @@ class BodyTransport:
 
     def _may_ask(self, origin: Origin, request: Request) -> bool:
         is_plain = origin not in self._odd and request.method == "GET"
-        return is_plain and self._other.proxy_for(request.url) is None
+        return is_plain and self._other.way_out.proxy_for(request.url) is None
 
     async def _exchange(self, key: Key, request: Request) -> tuple[Connection, ConnectionResponse] | None:
         """Send the request and read the head of its answer; None where the other transport must ask.

@@ -1,6 +1,6 @@
 """From an origin to a connected socket: all addresses of the name, raced (RFC 8305), TLS verified.
 
-Names are resolved by aiohttp's resolver in a thread and kept for a while; the race is aiohappyeyeballs', as in
+Names are looked up in a thread and kept for a while; the race is aiohappyeyeballs', as in
 aiohttp itself. An address whose connections went silent or broke goes to the end of the line.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import errno
-import socket
 import ssl
 import time
 from collections import Counter, defaultdict
@@ -16,13 +15,13 @@ from collections.abc import Callable
 from typing import TypeVar
 
 import aiohappyeyeballs
-import aiohttp
 
 from asyncdl.core.hops import Origin
 from asyncdl.core.names import display
 from asyncdl.core.retry import NO_HANDLES_S
 from asyncdl.errors import TransferError
-from asyncdl.net.aiohttp_transport import CONNECT_TIMEOUT_S, DNS_TTL_S, GuardedResolver, PrivateAddressError
+from asyncdl.net.resolve import Addresses, PrivateAddressError, addresses_of
+from asyncdl.net.way_out import CONNECT_TIMEOUT_S, DNS_TTL_S, WayOut
 
 P = TypeVar("P", bound=asyncio.BufferedProtocol)
 
@@ -32,15 +31,14 @@ RACE_DELAY_S = 0.25
 PATIENCE = 2
 """Failures before another address of the name is tried first: a single one says more about the connection. Guess."""
 
-Addresses = list[aiohappyeyeballs.AddrInfoType]
 Key = tuple[str, int, bool]
 
 
 class Dialer:
-    """Owner of the names resolved lately and of what is held against their addresses. tls: verifies https hosts."""
+    """Owner of the names resolved lately and of what is held against their addresses."""
 
-    def __init__(self, tls: ssl.SSLContext) -> None:
-        self._tls = tls
+    def __init__(self, way_out: WayOut) -> None:
+        self._way_out = way_out
         self._known: dict[Key, tuple[float, Addresses]] = {}
         self._looking_up: defaultdict[Key, asyncio.Lock] = defaultdict(asyncio.Lock)
         self._failures: Counter[str] = Counter()
@@ -84,7 +82,7 @@ class Dialer:
         # a file that a thread has opened in between.
         if origin.scheme == "https":
             name = origin.host.rstrip(".")  # no certificate has the dot of the root
-            _, protocol = await loop.create_connection(make, sock=sock, ssl=self._tls, server_hostname=name)
+            _, protocol = await loop.create_connection(make, sock=sock, ssl=self._way_out.tls, server_hostname=name)
         else:
             _, protocol = await loop.create_connection(make, sock=sock)
         return protocol
@@ -100,13 +98,11 @@ class Dialer:
 
 async def _look_up(key: Key) -> Addresses:
     host, port, guarded = key
-    resolver = GuardedResolver() if guarded else aiohttp.ThreadedResolver()
     try:
-        found = await resolver.resolve(host, port, socket.AF_UNSPEC)
+        return await addresses_of(host, port, guarded=guarded)
     except PrivateAddressError as error:
         raise TransferError("private_address", str(error)) from None
     except UnicodeError:
         raise TransferError("dns", f"{host} cannot be the name of a host") from None
     except OSError as error:
         raise TransferError("dns", f"{host} has no address: {display(str(error))}") from None
-    return [(one["family"], socket.SOCK_STREAM, one["proto"], "", (one["host"], one["port"])) for one in found]

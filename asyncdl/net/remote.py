@@ -14,8 +14,8 @@ from dataclasses import dataclass, field, replace
 
 from asyncdl.core.hops import MAX_HOPS, is_expired, is_signed, next_url, origin_of
 from asyncdl.core.ranges import ByteRange
-from asyncdl.core.s3 import refusal_of
 from asyncdl.core.reply import Body, Pinned, Redirect, judge
+from asyncdl.core.s3 import refusal_of
 from asyncdl.errors import TransferError
 from asyncdl.net.client import Client
 from asyncdl.net.s3_access import ERROR_BYTES
@@ -90,7 +90,9 @@ class RemoteObject:
         hop = AsyncExitStack()
         async with hop:
             response = await hop.enter_async_context(
-                self._client.hop(location.url, guarded=location.guarded, now=time.time(), asked=asked, validator=pinned.validator)
+                self._client.hop(
+                    location.url, guarded=location.guarded, now=time.time(), asked=asked, validator=pinned.validator
+                )
             )
             try:
                 answer = judge(

@@ -7,10 +7,8 @@ import socket
 import ssl
 import subprocess
 
-import aiohttp
 import pytest
 import uvloop
-from aiohttp.abc import ResolveResult
 
 from tests.conformance.stages import aiohttp_alone, with_bodies
 
@@ -30,15 +28,12 @@ def names(monkeypatch):
     """A name server of the test's own: {host: [address, ...]}; other names do not exist."""
     known = {}
 
-    async def resolve(self, host, port=0, family=socket.AF_INET):
+    async def look_up(host, port):
         if host not in known:
             raise socket.gaierror(socket.EAI_NONAME, "Name or service not known")
-        return [
-            ResolveResult(hostname=host, host=one, port=port, family=socket.AF_INET, proto=6, flags=0)
-            for one in known[host]
-        ]
+        return [(socket.AF_INET, socket.SOCK_STREAM, 6, "", (one, port)) for one in known[host]]
 
-    monkeypatch.setattr(aiohttp.ThreadedResolver, "resolve", resolve)
+    monkeypatch.setattr("asyncdl.net.resolve._look_up", look_up)
     return known
 
 

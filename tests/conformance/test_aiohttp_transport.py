@@ -8,7 +8,8 @@ import pytest
 from aiohttp.client_reqrep import ConnectionKey
 
 from asyncdl.errors import TransferError
-from asyncdl.net.aiohttp_transport import PrivateAddressError, foreign_errors
+from asyncdl.net.aiohttp_transport import foreign_errors
+from asyncdl.net.resolve import PrivateAddressError
 
 KEY = ConnectionKey("h", 443, is_ssl=True, ssl=True, proxy=None, proxy_auth=None, proxy_headers_hash=None)
 REFUSED = OSError(111, "Connection refused")

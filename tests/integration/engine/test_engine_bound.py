@@ -39,7 +39,7 @@ def often(monkeypatch):
 def spare_core(monkeypatch):
     """However busy the machine of the tests is, the engine does not blame it."""
     monkeypatch.setattr("asyncdl.core.bound.BUSY_CORE", 1e9)
-    monkeypatch.setattr("asyncdl.core.bound.LATE_S", 1e9)
+    monkeypatch.setattr("asyncdl.core.bound.WAITS_SHARE", 1e9)
 
 
 async def until_bound(bench, word):

@@ -146,9 +146,7 @@ async def test_a_host_that_never_stops_changing_is_looked_at_again_once_for_each
     async with Origin({"a.bin": CONTENT}, two_faced) as origin:
         await bench.enqueue_known(origin.url, {"a.bin": (SIZE, None)})
         async with bench.running(workers=1):
-            await bench.told.wait_for(RequestFailed)
-            while len(bench.told.of(RequestFailed)) < 3:
-                await asyncio.sleep(0)
+            await bench.until(lambda: len(bench.told.of(RequestFailed)) >= 3)
             bench.engine.stop()
     assert len(host.windows) <= 2
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from itertools import pairwise
 from typing import get_args
 
@@ -12,10 +11,10 @@ from asyncdl.core.bound import (
     _RULES,
     BOUNDS,
     BUSY_CORE,
-    LATE_S,
     N_AGREE,
     N_LOOKS,
     SPENT_SHARE,
+    WAITS_SHARE,
     Bound,
     Figures,
     bound_of,
@@ -36,7 +35,7 @@ FREE = Figures(
     loop_cores=0.2,
     engine_cores=0.4,
     n_cores=4,
-    late_s=0.001,
+    loop_waits=0.01,
     pace="searching",
     is_per_host=False,
     n_tasks=0,
@@ -56,7 +55,8 @@ ALONE: list[tuple[Bound, dict[str, object]]] = [
     ("pool", NOTHING_OPEN | {"n_tasks": 3}),
     ("cpu", {"loop_cores": BUSY_CORE}),
     ("cpu", {"engine_cores": 4 * BUSY_CORE}),
-    ("cpu", {"late_s": LATE_S}),
+    ("cpu", {"loop_waits": WAITS_SHARE}),
+    ("cpu", {"loop_cores": BUSY_CORE - 0.1, "loop_waits": 0.1}),
     ("disk", {"n_on_disk": 4.0}),
     ("disk", {"are_threads_full": True}),
     ("per-host", {"n_open": 4.0, "pace": "ceiling", "is_per_host": True}),
@@ -70,7 +70,7 @@ ALONE: list[tuple[Bound, dict[str, object]]] = [
 
 @pytest.mark.parametrize(("word", "figures"), ALONE)
 def test_each_bound_is_told_by_its_figures(word, figures):
-    assert bound_of(replace(FREE, **figures)) == word
+    assert bound_of(FREE._replace(**figures)) == word
 
 
 def test_every_word_has_its_figures_here_and_a_sentence():
@@ -82,37 +82,37 @@ def test_every_word_has_its_figures_here_and_a_sentence():
 @pytest.mark.parametrize(("surer", "other"), list(pairwise(word for word, _ in _RULES)))
 def test_the_surer_word_wins_where_both_hold(surer, other):
     figures = dict(ALONE)
-    both = replace(FREE, **figures[other] | figures[surer])
+    both = FREE._replace(**figures[other] | figures[surer])
     assert bound_of(both) == surer
 
 
 def test_threads_that_wait_for_a_core_are_not_a_slow_disk():
-    assert bound_of(replace(FREE, loop_cores=0.9, n_on_disk=8.0, are_threads_full=True)) == "cpu"
+    assert bound_of(FREE._replace(loop_cores=0.9, n_on_disk=8.0, are_threads_full=True)) == "cpu"
 
 
 def test_a_closed_gate_bounds_nothing_while_others_take_all_they_get():
-    assert bound_of(replace(FREE, is_gate_closed=True, pace="found")) == "host"
-    assert bound_of(replace(FREE, is_gate_closed=True, pace="", n_open=125.0)) == "slots"
+    assert bound_of(FREE._replace(is_gate_closed=True, pace="found")) == "host"
+    assert bound_of(FREE._replace(is_gate_closed=True, pace="", n_open=125.0)) == "slots"
 
 
 def test_a_gate_that_nobody_wants_to_pass_bounds_nothing():
-    assert bound_of(replace(FREE, **NOTHING_OPEN, is_gate_closed=True, n_left=0)) == "idle"
+    assert bound_of(FREE._replace(**NOTHING_OPEN, is_gate_closed=True, n_left=0)) == "idle"
 
 
 def test_a_trial_of_fewer_requests_does_not_hide_that_more_would_pay():
-    assert bound_of(replace(FREE, n_open=110.0, pace="ceiling")) == "slots"
+    assert bound_of(FREE._replace(n_open=110.0, pace="ceiling")) == "slots"
 
 
 def test_while_the_pace_is_sought_nobody_knows_what_bounds():
-    assert bound_of(replace(FREE, n_open=64.0, pace="searching")) == ""
+    assert bound_of(FREE._replace(n_open=64.0, pace="searching")) == ""
 
 
 def test_a_pool_with_a_free_process_is_not_full():
-    assert bound_of(replace(FREE, **NOTHING_OPEN, n_tasks=2)) == ""
+    assert bound_of(FREE._replace(**NOTHING_OPEN, n_tasks=2)) == ""
 
 
 def test_of_one_request_now_and_then_the_disk_is_not_to_blame():
-    assert bound_of(replace(FREE, n_open=0.1, n_on_disk=0.09, pace="")) == "idle"
+    assert bound_of(FREE._replace(n_open=0.1, n_on_disk=0.09, pace="")) == "idle"
 
 
 # --- what is told
