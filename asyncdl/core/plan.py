@@ -24,8 +24,9 @@ FAIR_CONNECTIONS = 8
 MIN_SHARE_BYTES = 256 << 10
 """The least that is taken from a request under way: below it a new request costs more than it brings. Guess."""
 
-SHARE_FROM_S = 1.0
-"""A request that will end sooner is left alone, and one that is younger has no rate yet. Guess: a few round trips."""
+SHARE_FROM_S = 0.5
+"""A request that will end sooner is left alone, and one that is younger has no rate yet. Guess: a handshake and a few
+round trips."""
 
 SILENT_FROM_S = 3.0
 """... and one that has brought nothing is left alone for longer: the host may be thinking. Guess."""

@@ -6,6 +6,7 @@ import os
 import time
 from collections import deque
 from collections.abc import Callable
+from pathlib import Path
 
 from asyncdl.core.bound import N_LOOKS, Bound, Figures, bound_of, told
 from asyncdl.core.states import State
@@ -13,6 +14,9 @@ from asyncdl.engine.pool import Pool
 from asyncdl.engine.tools import Tools
 from asyncdl.net.gates import Gates
 from asyncdl.store.reader import Reader
+
+SCHEDSTAT = Path("/proc/thread-self/schedstat")
+"""Of this thread: ns on a core, ns waiting for one, how often it ran (docs.kernel.org/scheduler/sched-stats.html)."""
 
 
 class Bounding:
@@ -73,12 +77,8 @@ class Bounding:
 
 
 def _waited_s() -> float:
-    """How long this thread could have run and had no core so far; 0.0 where the kernel does not tell.
-
-    The second figure of schedstat, in ns (docs.kernel.org/scheduler/sched-stats.html).
-    """
+    """How long this thread could have run and had no core so far; 0.0 where the kernel does not tell."""
     try:
-        with open("/proc/thread-self/schedstat", "rb") as file:
-            return int(file.read().split()[1]) / 1e9
+        return int(SCHEDSTAT.read_bytes().split()[1]) / 1e9
     except (OSError, IndexError, ValueError):
         return 0.0

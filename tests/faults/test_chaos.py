@@ -113,7 +113,7 @@ EXPECTED = {
     Expected("range_shifted remote_changed wrong_length too_large digest_mismatch", always="for ranges", may_lie=True): (
         "206 of more than was asked",
     ),
-    Expected("remote_changed range_shifted odd_reply", always="either"): (
+    Expected("remote_changed range_shifted wrong_length odd_reply", always="either"): (
         "206 with a wrong total", "416 that names another size",
     ),
     # --- refusals

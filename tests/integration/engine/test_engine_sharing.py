@@ -128,6 +128,30 @@ def held_write(monkeypatch, at):
     return begun, go_on
 
 
+class Ticks:
+    """While it is entered: `next` waits until the pacing has given the free slots another look."""
+
+    def __init__(self):
+        self._news = asyncio.Event()
+
+    def __enter__(self):
+        self._patch = pytest.MonkeyPatch()
+        tick = Pacing._tick
+
+        def noted(pacing):
+            tick(pacing)
+            news, self._news = self._news, asyncio.Event()
+            news.set()
+
+        self._patch.setattr(Pacing, "_tick", noted)
+
+    def __exit__(self, *_):
+        self._patch.undo()
+
+    async def next(self):
+        await self._news.wait()
+
+
 def asked(origin):
     """The ranges that were asked for, as half-open pairs."""
     pairs = (header.removeprefix("bytes=").split("-") for _, header in origin.asked)
@@ -353,7 +377,7 @@ async def test_a_slow_but_moving_connection_is_no_stall(bench, monkeypatch):
 
 async def test_nothing_is_taken_over_while_other_files_wait(bench, at_once, at_the_least):
     files = {f"f{n:02d}.bin": CONTENT[n : n + 5000] for n in range(60)}
-    slow, ticks = Slow(MIB), _ticks(bench)
+    slow, ticks = Slow(MIB), Ticks()
 
     async def answer(origin, request, data):
         if len(data) == 5000:  # slots come free now and then, and meanwhile the slow one could be helped
@@ -377,7 +401,7 @@ async def test_nothing_is_taken_over_while_other_files_wait(bench, at_once, at_t
 
 async def test_an_object_of_unknown_size_is_not_cut_before_its_first_answer(bench, at_the_least):
     """Behind its end a range is refused, and the host would be taken for one that knows no ranges."""
-    content, ticks = CONTENT[:MIB], _ticks(bench)
+    content, ticks = CONTENT[:MIB], Ticks()
 
     async def thinking(origin, request, data):
         for _ in range(5 if len(origin.asked) == 1 else 0):
@@ -392,30 +416,6 @@ async def test_an_object_of_unknown_size_is_not_cut_before_its_first_answer(benc
         assert {start for start, _ in asked(origin) if start >= MIB} == set()
         assert all(header for _, header in origin.asked), "never for the whole"
     assert bench.file("a.bin", "host").read_bytes() == content
-
-
-class _ticks:
-    """While it is entered: `next` waits until the pacing has given the free slots another look."""
-
-    def __init__(self, bench):
-        self._news = asyncio.Event()
-
-    def __enter__(self):
-        self._patch = pytest.MonkeyPatch()
-        tick = Pacing._tick
-
-        def noted(pacing):
-            tick(pacing)
-            news, self._news = self._news, asyncio.Event()
-            news.set()
-
-        self._patch.setattr(Pacing, "_tick", noted)
-
-    def __exit__(self, *_):
-        self._patch.undo()
-
-    async def next(self):
-        await self._news.wait()
 
 
 # --- the size of a request follows the rate

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from itertools import pairwise
 from typing import get_args
 
@@ -21,6 +22,7 @@ from asyncdl.core.bound import (
     sentence,
     told,
 )
+from tests.support.sources_of import ROOT
 
 FREE = Figures(
     n_left=100,
@@ -77,6 +79,11 @@ def test_every_word_has_its_figures_here_and_a_sentence():
     assert {word for word, _ in ALONE} == set(get_args(Bound)) == {*BOUNDS, ""} == {word for word, _ in _RULES} | {""}
     assert all(meaning.sentence for meaning in BOUNDS.values())
     assert {word for word, meaning in BOUNDS.items() if not meaning.option} == {"idle"}
+
+
+def test_the_manual_has_every_word_in_the_order_in_which_they_are_asked():
+    manual = (ROOT / "docs" / "CLI.md").read_text().partition("### Why is it slow?")[2].partition("\n#")[0]
+    assert re.findall(r"^\| `([a-z-]+)` \|", manual, re.MULTILINE) == [word for word, _ in _RULES]
 
 
 @pytest.mark.parametrize(("surer", "other"), list(pairwise(word for word, _ in _RULES)))
