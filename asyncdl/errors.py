@@ -58,6 +58,12 @@ class RemoteError(AsyncdlError):
     exit_code = 5
 
 
+class ShardError(AsyncdlError):
+    """A shard is not there or is not what its manifest says; it must be made again."""
+
+    exit_code = 6
+
+
 class UnsafeNameError(AsyncdlError):
     """A name from outside would leave the data dir or cannot be stored on this file system."""
 

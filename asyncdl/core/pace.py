@@ -57,6 +57,10 @@ COLLAPSE_TICKS = 4
 REFUSAL_SPAN_S = 2.0
 """Refusals within this time of the first are answers to requests that were already under way. Guess."""
 
+QUOTA_SPAN_S = 10.0
+"""A count that was fine steps down for no second refusal within this time: a host that refuses now and then, whatever
+is asked of it, must not be left with one request. Guess."""
+
 QUOTA_STEP = 0.9
 """What stays of a count that was fine and is refused now: it used up a quota of requests. Guess, by replay."""
 
@@ -191,6 +195,7 @@ class Pace:
             self._least = 1
             self._step_down(now, QUOTA_STEP if self._base_mean.n else 0.5)
             self._more.rest(now)
+            self._deaf_until = now + QUOTA_SPAN_S
 
     def _hold(self, now: float, goodput: float) -> None:
         self._n_low = self._n_low + 1 if goodput < COLLAPSE * self._base_mean.value else 0

@@ -270,8 +270,6 @@ class Round:
                 self._tools.meter.n_bytes += n_new
                 self._tools.pacing.came(self._host, n_new)
             ask.at += len(own)
-            if self._incoming.is_whole:
-                self._end_if_over()  # a twin left these bytes to this request, and has ended
             if ask.stop is not None and ask.stop != limit and ask.at >= ask.stop:
                 return
 
@@ -285,8 +283,8 @@ class Round:
         if is_pause:
             self._after_pause(ask, error)
             return
-        if error.error_class == "odd_reply" and not self._is_planned:
-            self._abandon_ranges()  # no range of it can be had: it is empty (416), or the host takes no ranges
+        if error.error_class == "odd_reply" and not self._is_planned and self._streak:
+            self._abandon_ranges()  # twice: no range of it can be had. It is empty (416), or the host takes none
         self._streak += 1
         if must_relocate(error.error_class, self._streak):
             self._remote.relocate()

@@ -290,7 +290,7 @@ class Engine:
             rate.add(tools.meter.n_bytes - seen_bytes, time.monotonic())
             seen_bytes = tools.meter.n_bytes
             bound = bounding.look()
-            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests)
+            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests, bound=bound)
             await asyncio.sleep(BEAT_EVERY_S)
 
     async def _manifests_for_ever(self, threads: Threads) -> None:

@@ -6,6 +6,7 @@ proxies of the environment are honoured.
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import socket
 from collections.abc import AsyncIterator, Iterator, Mapping
@@ -61,6 +62,7 @@ class AiohttpTransport:
 
     def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
+        self._stall_timeout_s = stall_timeout_s
         self.way_out = WayOut()
 
     async def __aenter__(self) -> Self:
@@ -106,7 +108,7 @@ class AiohttpTransport:
                 proxy=proxy,
             )
         try:
-            yield AiohttpResponse(response, host)
+            yield AiohttpResponse(response, host, self._stall_timeout_s)
         finally:
             if response.content.at_eof():
                 await response.release()
@@ -117,27 +119,36 @@ class AiohttpTransport:
 class AiohttpResponse:
     """See transport.Response."""
 
-    def __init__(self, response: aiohttp.ClientResponse, host: str) -> None:
+    def __init__(self, response: aiohttp.ClientResponse, host: str, stall_timeout_s: float) -> None:
         self._response = response
         self._host = host
+        self._stall_timeout_s = stall_timeout_s
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
     async def blocks(self) -> AsyncIterator[memoryview]:
         gathered = bytearray()
         try:
-            with foreign_errors(self._host):
-                async for block in self._response.content.iter_any():
-                    gathered += block
-                    if len(gathered) >= BLOCK_BYTES:
-                        yield memoryview(gathered)
-                        gathered = bytearray()
+            while block := await self._read_some():
+                gathered += block
+                if len(gathered) >= BLOCK_BYTES:
+                    yield memoryview(gathered)
+                    gathered = bytearray()
         except TransferError:
             if gathered:
                 yield memoryview(gathered)  # what came before the fault is good
             raise
         if gathered:
             yield memoryview(gathered)
+
+    async def _read_some(self) -> bytes:
+        """Return the next bytes, b"" at the end. A broken chunk makes aiohttp forget its own time limit."""
+        with foreign_errors(self._host):
+            try:
+                async with asyncio.timeout(self._stall_timeout_s):
+                    return await self._response.content.readany()
+            except RuntimeError:  # "Connection closed.", of a body whose framing broke
+                raise TransferError("short_body", f"{self._host} broke the body off") from None
 
     async def read(self, limit_bytes: int) -> bytes:
         body = bytearray()

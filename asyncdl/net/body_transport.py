@@ -25,6 +25,10 @@ from asyncdl.net.way_out import STALL_TIMEOUT_S, WayOut
 KEEP_ALIVE_S = 15.0
 """An idle connection older than this is closed rather than tried: S3 keeps them for about 20 s. Guess."""
 
+ODD_FOR_S = 60.0
+"""A host that sent a body without its length is left to the other transport this long: its next objects are likely to
+be of the same kind, and one such answer must not slow a run of days. Guess."""
+
 SMALL_REST_BYTES = 16 << 10
 SMALL_REST_S = 1.0
 """What is left of a body that nobody wants is read up to this, to keep the connection. Guess."""
@@ -60,7 +64,7 @@ class BodyTransport:
         self._idle: defaultdict[Key, deque[tuple[Connection, float]]] = defaultdict(deque)
         self._busy: set[Connection] = set()
         self._closing: set[Connection] = set()
-        self._odd: set[Origin] = set()
+        self._odd_until: dict[Origin, float] = {}
 
     async def __aenter__(self) -> Self:
         self._loop = asyncio.get_running_loop()
@@ -95,7 +99,7 @@ class BodyTransport:
             self._put_away(key, connection)
 
     def _may_ask(self, origin: Origin, request: Request) -> bool:
-        is_plain = origin not in self._odd and request.method == "GET"
+        is_plain = request.method == "GET" and self._odd_until.get(origin, 0.0) <= self._loop.time()
         return is_plain and self._other.way_out.proxy_for(request.url) is None
 
     async def _exchange(self, key: Key, request: Request) -> tuple[Connection, ConnectionResponse] | None:
@@ -123,7 +127,7 @@ class BodyTransport:
                 raise
             if head.body_bytes is None and head.status in (200, 206):
                 self._let_go(connection)
-                self._odd.add(key[0])
+                self._odd_until[key[0]] = self._loop.time() + ODD_FOR_S
                 return None
             return connection, ConnectionResponse(connection, head)
 

@@ -22,6 +22,9 @@ MAX_FILLED = 2
 """Slabs that wait for a slow reader before the connection stops reading: one on its way to the disk, one behind it."""
 
 
+_VERSION = b"HTTP/1."
+
+
 class Connection(asyncio.BufferedProtocol):
     """Owner of one socket and of the slabs that hold its unread bytes. One exchange at a time.
 
@@ -99,7 +102,9 @@ class Connection(asyncio.BufferedProtocol):
             self._refuse("sent what nobody asked for")
             return
         end = end_of_head(self._head_block, n_searched, self._n_head)
-        if end is not None:
+        if not _VERSION.startswith(self._head_block[: min(self._n_head, len(_VERSION))]):
+            self._refuse("does not answer in HTTP/1.1")
+        elif end is not None:
             self._parse_head(end)
         elif self._n_head == MAX_HEAD_BYTES:
             self._refuse("sent a head without an end")

@@ -74,17 +74,19 @@ class Gates:
             await asyncio.sleep(wait_s)
 
     def refused(self, gate: GateName, retry_after_s: float | None) -> None:
-        """Close `gate` for the time the host asked for, or for a growing one if it did not say.
+        """Close `gate` for the time the host asked for, or for a growing one if it did not say, or said none again and
+        again with nothing accepted in between.
 
         Requests that were under way when the gate closed are refused with the rest: they do not count again.
         """
         was_open = self.wait_s(gate) == 0
         if was_open:
             self._refused(gate.host)
-        if retry_after_s is not None:
+        n = self._refusals.get(gate, 0)
+        if retry_after_s or (retry_after_s == 0 and n == 0):
+            self._refusals[gate] = n if retry_after_s else 1
             self._close(gate, retry_after_s)
         elif was_open:
-            n = self._refusals.get(gate, 0)
             self._refusals[gate] = n + 1
             self._close(gate, min(BACKOFF_MAX_S, BACKOFF_BASE_S * 2.0 ** min(n, 30)))
 

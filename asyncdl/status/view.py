@@ -165,7 +165,8 @@ def plain(shot: Snapshot) -> str:
     lines = [*_wrapped(f"{utc_text(shot.at)} {headline(shot)}", 0)]
     if not shot.jobs:
         lines += ["", "the queue is empty; asyncdl enqueue TARGET fills it"]
-    lines += [*_plain_stages(shot), *_plain_datasets(shot), *_plain_errors(shot), *_plain_engines(shot)]
+    lines += [*_plain_stages(shot), *_plain_datasets(shot), *_plain_errors(shot)]
+    lines += [*_plain_engines(shot), *_plain_hosts(shot)]
     return "\n".join(text.rstrip() for text in lines) + "\n"
 
 
@@ -203,8 +204,13 @@ def _plain_errors(shot: Snapshot) -> list[str]:
 
 def _plain_engines(shot: Snapshot) -> list[str]:
     told = [line for engine in shot.engines for line in engine_lines(engine, shot.at)]
-    lines = [text for line in told + pause_lines(shot) for text in _wrapped(line, 2)]
+    lines = [text for line in told for text in _wrapped(line, 2)]
     return ["", "engines", *lines] if lines else []
+
+
+def _plain_hosts(shot: Snapshot) -> list[str]:
+    lines = [text for line in pause_lines(shot) for text in _wrapped(line, 2)]
+    return ["", "hosts", *lines] if lines else []
 
 
 def _wrapped(text: str, indent: int) -> list[str]:

@@ -591,14 +591,14 @@ async def test_a_refusal_without_a_length_says_nothing_of_the_origin(framing, st
             async with transport.open(Request(f"{server.url}/x")) as response:
                 assert response.status == status
             assert await get(transport, f"{server.url}/x") == SMALL
-            assert not transport._odd
+            assert not transport._odd_until
         assert len(server.heard) == 2
 
 
 async def test_a_head_that_only_a_lenient_parser_reads_is_left_to_the_other_transport():
     async with LyingServer([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi"] * 2) as server, with_bodies() as transport:
         assert await get(transport, f"{server.url}/x") == b"hi"
-        assert not transport._odd
+        assert not transport._odd_until
 
 
 async def test_a_method_that_is_not_get_is_left_to_the_other_transport():

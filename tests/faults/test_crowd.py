@@ -17,7 +17,7 @@ from asyncdl.engine.run import Ended
 from tests.support.chaos import ChaosServer, Kind
 from tests.support.engine import Bench
 
-N_SMALL, N_BIG = 600, 3
+N_SMALL, N_BIG = 300, 2
 N_SLOTS = 128
 
 

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncdl.core.pace import CAP_FRESH_S, REFUSAL_SPAN_S, TICK_S, Pace
+from asyncdl.core.pace import CAP_FRESH_S, QUOTA_SPAN_S, REFUSAL_SPAN_S, TICK_S, Pace
 from tests.support.simulated_host import (
     Fixed,
     Host,
@@ -187,7 +187,7 @@ def test_a_refused_base_steps_down_at_once_and_gives_no_cap():
     for _ in range(20):
         pace.refused(now=now)
     assert (pace.limit, pace.cap) == (18, None)
-    pace.refused(now=now + REFUSAL_SPAN_S)
+    pace.refused(now=now + QUOTA_SPAN_S)
     assert pace.limit == 9, "nothing was measured in between, so fewer were not fine either"
 
 

@@ -10,7 +10,12 @@ from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Digest
 from asyncdl.core.overlap import WINDOW_BYTES
 from asyncdl.core.plan import SEGMENT_BYTES
+from asyncdl.core.ranges import ByteRange, RangeSet
+from asyncdl.core.reply import Pinned
+from asyncdl.disk.partial import open_partial
+from asyncdl.engine.overlap import Window, look_again
 from asyncdl.engine.run import Ended
+from asyncdl.errors import TransferError
 from tests.support.origin import Origin, asked_range, part, whole
 
 SIZE = 5 * SEGMENT_BYTES + 17
@@ -53,7 +58,10 @@ class Host:
 
     @property
     def windows(self):
-        return [asked for asked in self.ranges if asked[1] - asked[0] <= WINDOW_BYTES and asked[1] != SIZE]
+        """The small requests, but for the file's last bytes."""
+        return [
+            (start, stop) for start, stop in self.ranges if stop - start <= WINDOW_BYTES and start < 5 * SEGMENT_BYTES
+        ]
 
 
 def own_etag(n):
@@ -149,6 +157,22 @@ async def test_a_host_that_never_stops_changing_is_looked_at_again_once_for_each
             await bench.until(lambda: len(bench.told.of(RequestFailed)) >= 3)
             bench.engine.stop()
     assert len(host.windows) <= 2
+
+
+async def test_what_is_known_to_be_fickle_stays_so_when_the_object_changes(bench, even_segments):
+    """Another size is another object; its ETags are no better, and are not looked at again."""
+    new = random.Random(13).randbytes(SIZE - 7)
+    host = Host(own_etag)
+
+    async def changing(origin, request, _content):
+        return await host(origin, request, CONTENT if host.n < 5 else new)
+
+    async with Origin({"a.bin": CONTENT}, changing) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (SIZE, None)})
+        assert await bench.run(workers=1) == Ended("empty")
+    assert bench.file("a.bin", "host").read_bytes() == new
+    assert bench.told.outcomes() == {("completed", None): 1}
+    assert len(host.windows) == 2
 
 
 # --- between two runs
@@ -252,3 +276,70 @@ async def test_an_engine_that_ends_while_it_looks_loses_nothing(bench, even_segm
         assert await bench.run(workers=1) == Ended("empty")
     assert bench.file("a.bin", "host").read_bytes() == CONTENT
     assert_resumed(host)
+
+
+# --- one look, step by step
+
+
+class AtOnce:
+    async def call(self, function, *args):
+        return function(*args)
+
+
+@pytest.fixture
+def opened(tmp_path):
+    partial, _ = open_partial(tmp_path / "a.bin", RangeSet(), take_over=False)
+    yield partial
+    partial.close()
+
+
+async def look(opened, written, *answers):
+    """answers: (validator, content of the whole) of each request in turn."""
+    script = list(answers)
+
+    async def fetch(window):
+        validator, content = script.pop(0)
+        window.pin(Pinned(len(content), validator))
+        await window.write(window.range.start, memoryview(content)[window.range.start : window.range.stop])
+
+    known = Pinned(len(answers[0][1]), '"old"')
+    return await look_again(known, written, opened, AtOnce(), fetch, is_promised=False)
+
+
+SMALL = bytes(range(256)) * 2000
+OTHER = bytes(255 - byte for byte in SMALL)
+
+
+async def test_where_nothing_is_had_two_answers_are_held_against_each_other(opened):
+    assert await look(opened, RangeSet(), ('"a"', SMALL), ('"b"', OTHER)) is None
+    kept = await look(opened, RangeSet(), ('"a"', SMALL), ('"b"', SMALL))
+    assert kept == Pinned(len(SMALL), '"old"', is_fickle=True)
+
+
+async def test_the_little_that_is_had_is_looked_at_too(opened):
+    written = RangeSet.of(ByteRange(10, 20))
+    opened.write(0, OTHER[:100])
+    assert await look(opened, written, ('"a"', SMALL), ('"b"', SMALL)) is None
+    opened.write(10, SMALL[10:20])
+    assert await look(opened, written, ('"a"', SMALL), ('"b"', SMALL)) is not None, "the rest of the disk is nobody's"
+
+
+@pytest.mark.parametrize("spoiled", [0, 400_000 - 1])
+async def test_both_ends_of_what_is_had_must_be_the_same(opened, spoiled):
+    written = RangeSet.of(ByteRange(0, 400_000))
+    opened.write(0, SMALL)
+    assert await look(opened, written, ('"a"', SMALL), ('"b"', SMALL)) is not None
+    opened.write(spoiled, bytes((SMALL[spoiled] ^ 1,)))
+    assert await look(opened, written, ('"a"', SMALL), ('"b"', SMALL)) is None
+
+
+async def test_a_window_takes_its_own_bytes_only_and_nothing_is_read_to_come_to_it(opened):
+    window = Window(opened, len(SMALL), ByteRange(100, 200))
+    assert await window.write(150, memoryview(SMALL)[150:400]) == 50
+    assert await window.write(400, memoryview(SMALL)[400:500]) == 0
+    assert not window.is_whole
+    assert await window.write(100, memoryview(SMALL)[100:150]) == 50
+    assert window.is_whole
+    assert window.content == SMALL[100:200]
+    with pytest.raises(TransferError, match="without ranges"):
+        await window.write(0, memoryview(SMALL)[:300])

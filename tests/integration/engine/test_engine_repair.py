@@ -2,6 +2,7 @@
 
 import asyncio
 import hashlib
+import itertools
 import random
 from types import SimpleNamespace
 
@@ -18,6 +19,7 @@ from asyncdl.disk.layout import corrupted_path, partial_path
 from asyncdl.disk.partial import Partial, open_partial
 from asyncdl.engine.repair import Repair
 from asyncdl.engine.run import Ended
+from asyncdl.errors import LeaseLostError
 from tests.support.engine_process import engine_process
 from tests.support.origin import Origin, asked_range, part
 
@@ -217,19 +219,32 @@ async def test_an_object_that_changes_while_it_is_repaired_is_begun_again(bench,
 
 
 @pytest.mark.parametrize("how", ["drain", "stop"])
-async def test_an_engine_that_ends_while_it_repairs_loses_nothing(bench, even_segments, how):
-    async with Origin({"a.bin": CONTENT}, host := Host(3, hold_from=N_SEGMENTS + 2)) as origin:
+async def test_an_engine_that_ends_while_it_repairs_loses_nothing(bench, even_segments, how, monkeypatch):
+    calls = []
+    for name in ("write", "sync"):
+        monkeypatch.setattr(Partial, name, noted(calls, name, getattr(Partial, name)))
+    async with Origin({"a.bin": CONTENT}, host := Host(0, 3, hold_from=N_SEGMENTS + 3)) as origin:
         await bench.enqueue_known(origin.url, PROMISED)
         async with bench.running(workers=1):
             await host.held.wait()
+            assert calls[-1] == "write", "the first segment was replaced"
             getattr(bench.engine, how)()
             host.go_on.set()
+        assert calls[-1] == "sync", "what was replaced is durable"
         row = bench.row("a.bin")
         assert (row["state"], row["had"], row["failures"]) == ("available", f"0-{SIZE}", 0)
-        assert host.n == N_SEGMENTS + 2
+        assert host.n == N_SEGMENTS + 3
         assert await bench.run(workers=1) == Ended("empty")
-        assert host.n <= N_SEGMENTS + 2 + N_SEGMENTS, "what is whole is only compared once more"
+        assert host.n <= N_SEGMENTS + 3 + N_SEGMENTS, "what is whole is only compared once more"
     assert_published(bench)
+
+
+def noted(calls, name, real):
+    def call(*args):
+        real(*args)
+        calls.append(name)
+
+    return call
 
 
 async def test_a_kill_during_a_repair_loses_nothing(bench):
@@ -281,31 +296,46 @@ class Steps:
         return function(*args)
 
 
-async def test_nothing_is_replaced_any_more_once_the_file_is_right(tmp_path):
-    """A wrong answer that waits while the file is hashed must not spoil what was just found right."""
+@pytest.fixture
+def step(tmp_path):
+    """A whole file of 1024 bytes whose byte 5 is wrong, and its repair."""
     content = bytes(range(256)) * 4
     opened, _ = open_partial(tmp_path / "a.bin", RangeSet(), take_over=False)
-    try:
-        opened.write(0, flipped(content, 5))
-        digest = Digest("sha256", hashlib.sha256(content).hexdigest())
-        job = SimpleNamespace(digest=digest)
-        threads = Steps()
-        tools = SimpleNamespace(threads=threads, leases=SimpleNamespace(require_valid=lambda job: None))
-        repair = Repair(job, tools, opened, Pinned(len(content)), Digester(digest, len(content)))
-        digesting = asyncio.create_task(repair.digest())
-        assert await repair.write(0, memoryview(content[:100])) == 100
-        await repair.make_durable(0, 100)
-        await threads.hashing.wait()
-        late = asyncio.create_task(repair.write(100, memoryview(bytes(100))))
-        await asyncio.sleep(0)
-        threads.go_on.set()
-        await asyncio.gather(digesting, late)
-        assert repair.is_right
-        assert repair.is_whole
-        assert repair.n_replaced_bytes == 100
-        assert opened.holds(0, memoryview(content))
-    finally:
-        opened.close()
+    opened.write(0, flipped(content, 5))
+    digest = Digest("sha256", hashlib.sha256(content).hexdigest())
+    leases = SimpleNamespace(require_valid=lambda job: None)
+    tools = SimpleNamespace(threads=Steps(), leases=leases)
+    job = SimpleNamespace(digest=digest)
+    repair = Repair(job, tools, opened, Pinned(len(content)), Digester(digest, len(content)))
+    yield SimpleNamespace(content=memoryview(content), partial=opened, tools=tools, repair=repair)
+    opened.close()
+
+
+async def test_nothing_is_replaced_any_more_once_the_file_is_right(step):
+    """A wrong answer that waits while the file is hashed must not spoil what was just found right."""
+    repair, threads = step.repair, step.tools.threads
+    digesting = asyncio.create_task(repair.digest())
+    assert await repair.write(0, step.content[:100]) == 100
+    await repair.make_durable(0, 100)
+    await threads.hashing.wait()
+    late = asyncio.create_task(repair.write(100, memoryview(bytes(100))))
+    await asyncio.sleep(0)
+    threads.go_on.set()
+    await asyncio.gather(digesting, late)
+    assert repair.is_right
+    assert repair.is_whole
+    assert repair.n_replaced_bytes == 100
+    assert step.partial.holds(0, step.content)
+
+
+async def test_who_has_lost_the_lease_replaces_nothing(step):
+    def refuse(job):
+        raise LeaseLostError("another has it")
+
+    step.tools.leases.require_valid = refuse
+    with pytest.raises(LeaseLostError):
+        await step.repair.write(0, step.content[:100])
+    assert not step.partial.holds(0, step.content[:100])
 
 
 # --- the digest is ready when the last byte is
@@ -320,6 +350,6 @@ async def test_the_digest_is_never_further_behind_than_what_is_still_to_come(ben
             host.go_on.set()
             assert await ended == Ended("empty")
     assert feeds[0][0] == 0
-    assert all(stop == start for (_, stop), (start, _) in zip(feeds, feeds[1:], strict=False)), "once, in order"
+    assert all(stop == start for (_, stop), (start, _) in itertools.pairwise(feeds)), "once, in order"
     assert sum(stop - start for start, stop in feeds) == SIZE
     assert_published(bench)

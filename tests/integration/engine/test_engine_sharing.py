@@ -219,7 +219,7 @@ async def test_where_both_bring_the_same_bytes_each_is_written_and_counted_once(
         return await slow(origin, request, data)
 
     async with Origin({"a.bin": content}, answer) as origin:
-        await fetch(bench, origin, content, stall_timeout_s=2.0)
+        await fetch(bench, origin, content, workers=512)  # so many have slabs of 96 KiB: both write a few of them
         assert len(origin.asked) == 2
     assert_each_byte_once(writes, len(content))
     assert meter.n_bytes == len(content)
@@ -265,26 +265,35 @@ async def test_a_twin_that_fails_is_followed_by_another(bench, soon):
     assert bench.file("a.bin", "host").read_bytes() == content
 
 
-async def test_twins_both_go_on_until_one_has_brought_the_bytes_whatever_else_ends(bench, at_once, soon, meter):
-    size_bytes = SEGMENT_BYTES + 400_000
-    slow, twin, other = Slow(0, start=SEGMENT_BYTES), Slow(1000, start=SEGMENT_BYTES), Slow(SEGMENT_BYTES - 1)
-    shares = (twin, slow)
+@pytest.mark.parametrize("winner", ["the twin", "the first"])
+async def test_twins_both_go_on_until_one_has_brought_the_bytes_and_then_the_other_is_dropped(
+    bench, at_once, soon, meter, winner
+):
+    """Whatever else of the file ends, and whatever is still to come."""
+    start, size_bytes = 2 * SEGMENT_BYTES, 2 * SEGMENT_BYTES + 400_000
+    others = [Slow(SEGMENT_BYTES - MIB // 16, start=at) for at in (0, SEGMENT_BYTES)]
+    first, twin = Slow(1000, start=start), Slow(1000, start=start)
+    wins, loses = (twin, first) if winner == "the twin" else (first, twin)
 
     async def answer(origin, request, data):
-        start, _ = asked_range(request, len(data))
-        return await (other if start == 0 else slow if slow.times else twin)(origin, request, data)
+        at, _ = asked_range(request, len(data))
+        index = at // SEGMENT_BYTES
+        return await (others[index] if index < 2 else first if first.times else twin)(origin, request, data)
 
     async with Origin({"a.bin": CONTENT[:size_bytes]}, answer) as origin:
         await bench.enqueue_known(origin.url, {"a.bin": (size_bytes, None)})
-        async with bench.running(workers=3) as ended:
-            await twin.slow.wait()
-            other.go_on.set()
-            await bench.until(lambda: other.n_open == 0 and meter.n_requests <= 2)
-            assert sum(one.n_open for one in shares) == 2
-            twin.go_on.set()
+        async with bench.running(workers=4) as ended:
             async with asyncio.timeout(END_S):
+                await twin.slow.wait()
+                others[0].go_on.set()
+                await bench.until(lambda: others[0].n_open == 0 and meter.n_requests <= 3)
+                assert (meter.n_requests, first.n_open, twin.n_open) == (3, 1, 1)
+                wins.go_on.set()
+                await bench.until(lambda: loses.n_dropped == 1)
+                assert not ended.done()
+                others[1].go_on.set()
                 assert await ended == Ended("empty")
-        assert len(origin.asked) == 3
+        assert len(origin.asked) == 4
     assert bench.told.outcomes() == {("completed", None): 1}
     assert bench.file("a.bin", "host").read_bytes() == CONTENT[:size_bytes]
 
@@ -307,6 +316,7 @@ async def test_a_file_is_whole_when_its_last_write_is_whoever_asked_for_it(bench
             async with asyncio.timeout(END_S):
                 assert await ended == Ended("empty")
     assert bench.file("a.bin", "host").read_bytes() == content
+    assert meter.n_bytes == len(content), "of the twin's block only what was new"
     assert slow.n_dropped == 1
 
 

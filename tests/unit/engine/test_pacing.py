@@ -17,7 +17,7 @@ def opened(pacing, host, n):
 
 @pytest.mark.parametrize(
     ("ceiling", "hint", "state"),
-    [(64, None, "searching"), (64, START, "found"), (START, START, "ceiling"), (START, 9, "ceiling")],
+    [(64, None, "searching"), (64, START, "found"), (START, START, "ceiling"), (START, START + 5, "ceiling")],
 )
 def test_a_host_that_has_all_it_gets_is_told_by_what_is_known_of_it(ceiling, hint, state):
     remembered = [] if hint is None else [RememberedPace(HOST, hint, None)]
