@@ -128,5 +128,6 @@ def _held(fill: NDArray[np.int64], length: int, most_tokens: int) -> NDArray[np.
 
 def _places(starts: NDArray[np.int64], sizes: NDArray[np.int64]) -> NDArray[np.int64]:
     """The numbers [start, start + size) of all pairs, one after the other."""
-    before = np.cumsum(sizes) - sizes
-    return np.arange(int(sizes.sum())) + np.repeat(starts - before, sizes)
+    places: NDArray[np.int64] = np.arange(int(sizes.sum()))
+    places += np.repeat(starts - np.cumsum(sizes) + sizes, sizes)
+    return places

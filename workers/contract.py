@@ -10,8 +10,16 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-LabelsConvention = Literal["shifted"]
-"""`shifted`: labels[i] is input_ids[i + 1]; -100 at the last place, on padding and before padding."""
+LabelsConvention = Literal["shifted", "hf"]
+"""`shifted`: labels[i] is input_ids[i + 1]; -100 at the last place, on padding and before padding.
+`hf`: labels[i] is input_ids[i]; -100 on padding. For trainers that shift by themselves, as `transformers` does."""
+
+Packing = Literal["concat", "best-fit"]
+"""`concat`: the stream of documents is cut every max_seq_length ids. `best-fit`: whole documents share a
+sequence with those that fill it best; only documents longer than a sequence are cut."""
+
+Backend = Literal["auto", "tokenizers"]
+"""`auto`: fastokens where it can load the vocabulary and gives the same ids on the probe; else tokenizers."""
 
 Check = Literal["size", "digest", "magic", "footer", "structure", "columns", "decode"]
 """One thing that was really checked of a file. `decode`: every column read and validated (UTF-8 too)."""
@@ -52,13 +60,18 @@ class InspectTokenizerTask:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class TokenizerInfo:
-    """path: the absolute tokenizer.json. sha256: of its bytes. eos_token/eos_id: what ends a document."""
+    """path: the absolute tokenizer.json. sha256: of its bytes. eos_token/eos_id: what ends a document.
+
+    bos_token/bos_id: what begins one, or None where nothing names such a token.
+    """
 
     path: str
     sha256: str
     vocab_size: int
     eos_token: str
     eos_id: int
+    bos_token: str | None = None
+    bos_id: int | None = None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -69,6 +82,9 @@ class TokenizeTask:
     shard_stem: shards are `<shard_stem>-0000.parquet`, `-0001` ...; it begins with `shard_`.
     job_id, attempt: name the partials, so that no stale attempt, nor a job of another revision, can touch this one's.
     max_shard_tokens: sequences of one shard x max_seq_length never exceed it.
+    bos_id: put before every document, or None. add_eos: put eos_id after every document; padding is eos_id anyway.
+    drop_last: leave out the last sequence if it is not full (of `best-fit`: the emptiest of those held to the end).
+    seq_lengths: write a fourth column of that name, how many ids each document has in a sequence.
     """
 
     source_path: str
@@ -84,6 +100,12 @@ class TokenizeTask:
     shard_stem: str
     job_id: int
     attempt: int
+    backend: Backend = "auto"
+    packing: Packing = "concat"
+    bos_id: int | None = None
+    add_eos: bool = True
+    drop_last: bool = False
+    seq_lengths: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,7 +122,10 @@ class Shard:
 class Tokenized:
     """What became of every token: n_sequences x max_seq_length == n_tokens + n_padding, n_dropped apart.
 
-    n_tokens counts EOS. n_documents counts non-null texts, empty ones included.
+    n_tokens counts BOS and EOS. n_documents counts non-null texts, empty ones included; n_split those of them
+    that were too large to be encoded in one go. backend: library and version that made the ids; backend_note:
+    why it is not the fast one, empty where it is or was not to be. histogram: [k] counts the documents of
+    [2^(k-1), 2^k) ids, BOS and EOS included, [0] those of none.
     """
 
     shards: tuple[Shard, ...]
@@ -110,6 +135,9 @@ class Tokenized:
     n_dropped: int
     text_bytes: int
     backend: str
+    n_split: int = 0
+    backend_note: str = ""
+    histogram: tuple[int, ...] = ()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

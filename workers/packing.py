@@ -91,12 +91,12 @@ class Concat:
 
     def _lengths(self, ends: NDArray[np.int64], n_ids: int) -> list[NDArray[np.int32]]:
         """For each sequence over the first n_ids ids, how many of each of its documents."""
+        if not n_ids:
+            return []
         length = self._rules.max_seq_length
-        cuts = np.union1d(ends[ends > 0], np.append(np.arange(length, n_ids, length), n_ids)[: n_ids or 0])
+        cuts = np.union1d(ends[ends > 0], np.append(np.arange(length, n_ids, length), n_ids))
         pieces = np.diff(cuts, prepend=0).astype(np.int32)
-        n_rows = -(-n_ids // length)
-        per_row = np.bincount((cuts - 1) // length, minlength=n_rows)
-        return np.split(pieces, np.cumsum(per_row)[:-1]) if n_rows else []
+        return np.split(pieces, np.cumsum(np.bincount((cuts - 1) // length))[:-1])
 
 
 class BestFit:
@@ -175,8 +175,9 @@ class Delimiter:
             stream[:n_carried] = carry
         body = stream[n_carried:]
         is_text = np.ones(len(body), np.bool_)
-        for places, token_id in (((after - sizes)[is_begun], self._bos_id), (after[is_ended] - 1, self._eos_id)):
-            if len(places):
+        delimiters = ((after - sizes)[is_begun], self._bos_id), (after[is_ended] - 1, self._eos_id)
+        for places, token_id in delimiters:
+            if token_id is not None:
                 is_text[places] = False
                 body[places] = token_id
         body[is_text] = flat

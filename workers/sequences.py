@@ -55,9 +55,7 @@ def joined(parts: list[Sequences]) -> Sequences:
     return Sequences(ids, n_padding, [length for part in parts for length in part.lengths or ()])
 
 
-def mask_and_labels(
-    sequences: Sequences, convention: LabelsConvention
-) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
+def mask_and_labels(sequences: Sequences, convention: LabelsConvention) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
     """attention_mask and labels, each (n, max_seq_length).
 
     `shifted`: labels[i] is ids[i + 1], and IGNORED_LABEL at the last place of a sequence and where that next

@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from workers.contract import Shard, TokenizeTask
-from workers.packing import mask_and_labels
+from workers.sequences import Sequences, mask_and_labels
 
 if TYPE_CHECKING:
     from _typeshed import ReadableBuffer
@@ -36,6 +36,7 @@ class OpenShard:
         self._partial = self._path.with_name(f"{self._path.name}.partial.{task.job_id}-{task.attempt}")
         self._file = _HashingFile(self._partial)
         self._schema = _schema(task)
+        self._labels = task.labels
         self._parquet = pq.ParquetWriter(
             self._file,
             self._schema,
@@ -47,14 +48,17 @@ class OpenShard:
         )
         self.n_sequences = 0
 
-    def write_group(self, ids: NDArray[np.int32], n_padding: int) -> None:
-        """One row group of sequences (n, max_seq_length), the last n_padding ids of which are padding."""
-        n_sequences, length = ids.shape
-        offsets = _arrow(np.arange(0, ids.size + 1, length, dtype=np.int32))
+    def write_group(self, sequences: Sequences) -> None:
+        """One row group. At least one sequence."""
+        n_sequences, length = sequences.ids.shape
+        offsets = _arrow(np.arange(0, sequences.ids.size + 1, length, dtype=np.int32))
         columns = [
             pa.ListArray.from_arrays(offsets, _arrow(values.reshape(-1)))
-            for values in (ids, *mask_and_labels(ids, n_padding))
+            for values in (sequences.ids, *mask_and_labels(sequences, self._labels))
         ]
+        if sequences.lengths is not None:
+            ends = np.cumsum([0, *map(len, sequences.lengths)], dtype=np.int32)
+            columns.append(pa.ListArray.from_arrays(_arrow(ends), _arrow(np.concatenate(sequences.lengths))))
         table = pa.Table.from_arrays(columns, schema=self._schema)
         self._parquet.write_table(table, row_group_size=n_sequences)
         self.n_sequences += n_sequences
@@ -110,7 +114,10 @@ def _arrow(values: NDArray[np.int32]) -> pa.Array:
 
 
 def _schema(task: TokenizeTask) -> pa.Schema:
-    """Nothing of the clock or the machine may stand in the metadata: the same task makes the same bytes."""
+    """Nothing of the clock or the machine may stand in the metadata: the same task makes the same bytes.
+
+    Options stand there where they are not the usual ones, so that shards of old are byte for byte those of new.
+    """
     metadata = {
         "format_version": FORMAT_VERSION,
         "labels_convention": task.labels,
@@ -119,7 +126,15 @@ def _schema(task: TokenizeTask) -> pa.Schema:
         "eos_id": str(task.eos_id),
         "source_id": task.source_id,
     }
-    return pa.schema([(name, pa.list_(pa.int32())) for name in _COLUMNS], metadata=metadata)
+    unusual = {
+        "packing": task.packing if task.packing != "concat" else None,
+        "bos_id": None if task.bos_id is None else str(task.bos_id),
+        "add_eos": None if task.add_eos else "false",
+        "drop_last": "true" if task.drop_last else None,
+    }
+    metadata |= {key: value for key, value in unusual.items() if value is not None}
+    names = (*_COLUMNS, "seq_lengths") if task.seq_lengths else _COLUMNS
+    return pa.schema([(name, pa.list_(pa.int32())) for name in names], metadata=metadata)
 
 
 def make_folder(path: Path) -> None:

@@ -12,11 +12,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
 from workers.contract import Shard, TokenizeTask
 from workers.refused import Refused
+from workers.sequences import Sequences, joined
 from workers.shard_file import OpenShard, make_folder, sync_folder
 
 _ROW_GROUP_TOKENS = 1 << 20  # 12 MB decoded: a reader gets one in some milliseconds, and files grow by 0.1 %
@@ -48,29 +46,30 @@ class ShardWriter:
         self._task = task
         self._sequences_per_shard = task.max_shard_tokens // task.max_seq_length
         self._sequences_per_group = min(self._sequences_per_shard, max(1, _ROW_GROUP_TOKENS // task.max_seq_length))
-        self._held = np.empty((self._sequences_per_group, task.max_seq_length), np.int32)
+        self._held: list[Sequences] = []  # of the row group to come
         self._n_held = 0
         self._open: OpenShard | None = None
         self._shards: list[Shard] = []
 
-    def add(self, ids: NDArray[np.int32]) -> None:
-        """Take sequences (n, max_seq_length) without padding. Raises OSError."""
+    def add(self, sequences: Sequences) -> None:
+        """Raises OSError."""
         start = 0
-        while start < len(ids):
-            n = min(len(ids) - start, self._group_size() - self._n_held)
-            self._hold(ids[start : start + n])
+        while start < len(sequences):
+            n = min(len(sequences) - start, self._group_size() - self._n_held)
+            self._held.append(sequences.part(start, start + n))
+            self._n_held += n
             start += n
             if self._n_held == self._group_size():
-                self._write_group(0)
+                self._write_group()
 
-    def finish(self, last: NDArray[np.int32], n_padding: int) -> tuple[Shard, ...]:
-        """Take the last 0 or 1 sequences, of which n_padding ids are padding; publish what is open.
+    def finish(self, last: Sequences) -> tuple[Shard, ...]:
+        """Take the last sequences and publish what is open.
 
         Only then are leftovers of earlier runs removed. Raises OSError.
         """
-        self._hold(last)
+        self.add(last)
         if self._n_held:
-            self._write_group(n_padding)
+            self._write_group()
         if self._open:
             self._publish(self._open)
         self._remove_stale()
@@ -87,14 +86,11 @@ class ShardWriter:
         n_in_shard = self._open.n_sequences if self._open else 0
         return min(self._sequences_per_group, self._sequences_per_shard - n_in_shard)
 
-    def _hold(self, ids: NDArray[np.int32]) -> None:
-        self._held[self._n_held : self._n_held + len(ids)] = ids
-        self._n_held += len(ids)
-
-    def _write_group(self, n_padding: int) -> None:
+    def _write_group(self) -> None:
         if self._open is None:
             self._open = OpenShard(self._task, len(self._shards))
-        self._open.write_group(self._held[: self._n_held], n_padding)
+        self._open.write_group(joined(self._held))
+        self._held = []
         self._n_held = 0
         if self._open.n_sequences == self._sequences_per_shard:
             self._publish(self._open)

@@ -120,8 +120,10 @@ class Share:
     cut: int
 
 
-def share(rests: Sequence[Rest]) -> Share | None:
+def share(rests: Sequence[Rest], usual_per_s: float | None) -> Share | None:
     """Return what a slot that has nothing else to do takes from the requests under way; None where nothing pays.
+
+    usual_per_s: what one request for this file brought lately, where that is known.
 
     The slowest gives: so much that both end together, at least half. What is too small to cut is asked for twice, once,
     and the first answer wins: a file's last bytes must not wait for its worst connection.
@@ -134,7 +136,7 @@ def share(rests: Sequence[Rest]) -> Share | None:
     if rest.n_bytes < 2 * MIN_SHARE_BYTES:
         return Share(slowest, rest.at)
     others = [one.per_s for i, one in enumerate(rests) if i != slowest and one.per_s > 0]
-    expected_per_s = max(sum(others) / len(others), rest.per_s) if others else rest.per_s
+    expected_per_s = max(sum(others) / len(others) if others else 0.0, usual_per_s or 0.0, rest.per_s)
     kept = rest.per_s / (rest.per_s + expected_per_s) if expected_per_s > 0 else 0.5
     kept_bytes = max(MIN_SHARE_BYTES, int(rest.n_bytes * min(kept, 0.5)))
     return Share(slowest, rest.at + kept_bytes)

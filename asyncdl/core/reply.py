@@ -39,6 +39,11 @@ class Pinned:
     modified: str | None = None
     is_fickle: bool = False
 
+    @property
+    def condition(self) -> str | None:
+        """The validator that a request may be made conditional on; None where there is none to trust."""
+        return None if self.is_fickle else self.validator
+
 
 @dataclass(frozen=True, slots=True)
 class Body:

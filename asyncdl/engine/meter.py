@@ -43,7 +43,7 @@ class Gauge:
 
 @dataclass(slots=True)
 class Meter:
-    """n_bytes: body bytes received since the start, thrown away ones included. n_requests: open now.
+    """n_bytes: new body bytes since the start, each counted once. n_requests: open now.
 
     slots: those taken. on_disk: requests that wait for a write or a sync.
     """

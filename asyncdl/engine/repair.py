@@ -80,11 +80,12 @@ class Repair(Again):
 
     async def digest(self) -> Digester:
         """Hash the file anew when it has changed; return the digests of what it is in the end, right or wrong."""
-        while not (self.is_whole or self.is_right):
+        is_over = False
+        while not is_over:
             await self._news.wait()
             self._news.clear()
             await self._hash()
-        await self._hash()
+            is_over = self.is_whole or self.is_right  # nothing was replaced since: that needs the lock
         self.written = RangeSet.of(ByteRange(0, self._size_bytes))
         return self._found
 

@@ -164,7 +164,7 @@ class Round:
             return None
         now = self._loop.time()
         asks = [ask for ask in self._open if ask.stop is not None and not ask.is_in]
-        found = share([ask.rest(now) for ask in asks])
+        found = share([ask.rest(now) for ask in asks], self._per_s)
         if found is None:
             return None
         slow = asks[found.index]

@@ -201,8 +201,8 @@ class Scheduler:
 
     def _help(self) -> bool:
         """Let a slot for which there is nothing else take a part of a slow request; return whether one needed it."""
-        if time.monotonic() - self._helped_at < HELP_EVERY_S:
-            return False
+        if time.monotonic() - self._helped_at < HELP_EVERY_S or self._tools.rate_gate.is_spent:
+            return False  # what our own limit slows needs no help
         for fetch in self._active.values():
             if not self._tools.pacing.is_full(fetch.host) and (task := fetch.start_share()) is not None:
                 self._occupy(fetch.host, task)

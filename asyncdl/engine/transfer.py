@@ -100,16 +100,17 @@ class Transfer:
             return done
         if self.job.digest is None and self.job.validator is None:
             self._had = RangeSet()  # nothing could tell whether the object is still the one these bytes are of
-        for _ in range(MAX_ROUNDS - 1):
+        for n_left in reversed(range(MAX_ROUNDS)):
             try:
                 return await self._open_and_fill()
             except TransferError as error:
                 if TREATMENTS[error.error_class].treatment is not Treatment.ANEW:
                     raise
-                if self._is_listed:
-                    raise TransferError("replaced", "it was replaced since it was listed") from error
-                await self._forget(error)
-        return await self._open_and_fill()
+                await self._forget()  # the last time, too: what came of it is no progress
+                if n_left == 0:
+                    raise
+                self._tell(error)
+        raise AssertionError("unreachable")
 
     async def _adopt(self) -> Done | None:
         """Settle without a request if the finished file is there: right size, and right digest where one is known.
@@ -137,9 +138,8 @@ class Transfer:
             await self._tools.threads.call(disk.feed_file, path, digester, at, stop)
         return digester
 
-    async def _forget(self, error: TransferError) -> None:
+    async def _forget(self) -> None:
         """The object changed: none of its bytes counts any more, nor does its validator."""
-        self._tell(error)
         self._had = RangeSet()
         size_bytes = self.job.size_bytes if self.job.digest else None
         self._pinned = Pinned(size_bytes, is_fickle=self._pinned.is_fickle)

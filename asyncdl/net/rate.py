@@ -35,6 +35,11 @@ class RateGate:
         """Seconds so far in which all that the limit allows was used up; 0.0 without a limit."""
         return self._spent_s - max(self._spent_until - self._clock(), 0.0) if self._bucket is not None else 0.0
 
+    @property
+    def is_spent(self) -> bool:
+        """Whether all that the limit allows is used up at this moment."""
+        return self._bucket is not None and self._spent_until > self._clock()
+
     async def passed(self, n_bytes: int) -> None:
         """Wait until `n_bytes` more are within the limit. Who is cancelled while it waits has used them all the same:
         they are here already.

@@ -91,7 +91,7 @@ class RemoteObject:
         async with hop:
             response = await hop.enter_async_context(
                 self._client.hop(
-                    location.url, guarded=location.guarded, now=time.time(), asked=asked, validator=pinned.validator
+                    location.url, guarded=location.guarded, now=time.time(), asked=asked, validator=pinned.condition
                 )
             )
             try:

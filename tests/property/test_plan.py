@@ -136,7 +136,7 @@ RESTS = st.lists(
 
 @given(RESTS)
 def test_what_is_taken_is_the_end_of_what_is_left_and_never_too_little(rests):
-    taken = share(rests)
+    taken = share(rests, None)
     if taken is not None:
         rest = rests[taken.index]
         assert rest.at <= taken.cut < rest.stop
@@ -149,7 +149,7 @@ def test_what_is_taken_is_the_end_of_what_is_left_and_never_too_little(rests):
 
 @given(RESTS)
 def test_the_one_that_gives_has_a_rate_is_no_twin_and_would_end_last(rests):
-    taken = share(rests)
+    taken = share(rests, None)
     able = [one for one in rests if one.is_settled and not one.is_twin and one.left_s >= SHARE_FROM_S]
     assert (taken is None) == (not able)
     if taken is not None:
@@ -161,7 +161,7 @@ def test_the_one_that_gives_has_a_rate_is_no_twin_and_would_end_last(rests):
 def test_taking_over_again_and_again_ends_with_one_twin(n_bytes, per_s):
     """A request that brings next to nothing is shared until its rest is asked for twice, and that is all."""
     rest, n_shares = Rest(0, n_bytes, 1e4, per_s), 0
-    while (taken := share([rest])) is not None:
+    while (taken := share([rest], None)) is not None:
         n_shares += 1
         is_twin = taken.cut == rest.at
         rest = Rest(rest.at, rest.stop if is_twin else taken.cut, rest.age_s, per_s, is_twin)

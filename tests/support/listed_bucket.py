@@ -43,6 +43,11 @@ def key_of(number: int) -> str:
     return f"{PREFIX}{number // N_PAGE:04d}/{number:07d}.bin"
 
 
+def number_of(key: str) -> int:
+    """Return the number in a name that has the form of a key's."""
+    return int(key[-len("0000000.bin") : -len(".bin")])
+
+
 def content_of(number: int) -> bytes:
     """64 bytes, of each object its own."""
     return b"%064d" % number
@@ -85,7 +90,7 @@ class _Connection(asyncio.Protocol):
         if match[1][0] == "?":
             token = _TOKEN.search(match[1])
             return _reply("200 OK", page_of(int(token[1]) if token else 0, self._n_objects))
-        number = int(match[1][-len("0000000.bin") : -len(".bin")])
+        number = number_of(match[1])
         if match[1] != f"/{key_of(number)}" or number >= self._n_objects:
             return _reply("404 Not Found", b"<Error><Code>NoSuchKey</Code></Error>")
         return _object_reply(content_of(number), _RANGE.search(head))

@@ -265,7 +265,7 @@ async def test_an_engine_that_ends_while_it_looks_loses_nothing(bench, even_segm
         await bench.enqueue_known(origin.url, {"a.bin": (SIZE, None)})
         await two_segments_then_stop(bench, origin, lambda _: {"ETag": '"v1"'})
         origin.answer = looking = Host(own_etag, hold_from=1)
-        async with bench.running(workers=1):
+        async with bench.running(workers=2):
             await looking.held.wait()
             getattr(bench.engine, how)()
             looking.go_on.set()

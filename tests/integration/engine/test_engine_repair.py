@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from asyncdl.core.events import FileQuarantined, FileRepaired
+from asyncdl.core.events import FileQuarantined, FileRepaired, RequestFailed
 from asyncdl.core.model import Digest
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.ranges import ByteRange, RangeSet
@@ -135,6 +135,7 @@ async def test_a_file_is_published_as_soon_as_it_is_right(bench, even_segments):
         assert await bench.run(workers=1) == Ended("empty")
         assert len(origin.asked) == N_SEGMENTS + 2
     assert_published(bench)
+    assert bench.told.of(RequestFailed) == []
 
 
 @pytest.mark.parametrize("wrong", [(0, 1), (0, 1, 2), (1, 2, 4), (0, 1, 2, 3, 4)])

@@ -302,6 +302,8 @@ async def test_an_object_that_never_stops_changing_is_charged_like_any_failure(b
         await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
         await bench.run(workers=1)
     assert bench.errors() == {"a.bin": "remote_changed"}
+    n = MAX_FAILURES - 1
+    assert bench.told.outcomes() == {("retry", "remote_changed"): n, ("discarded", "remote_changed"): 1}
     assert not bench.file("a.bin", "host").exists()
 
 

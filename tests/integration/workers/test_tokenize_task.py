@@ -64,15 +64,17 @@ def expected_stream(task, texts):
     return stream
 
 
-def test_ids_are_those_of_the_reference_with_eos_after_every_document(task):
-    outcome = run(task)
+@pytest.mark.parametrize("backend", ["auto", "tokenizers"])
+def test_ids_are_those_of_the_reference_with_eos_after_every_document(task, backend):
+    outcome = run(changed(task, backend=backend))
     stream = expected_stream(task, TEXTS + TEXTS)
     ids = flat(read_shards(task, outcome), "input_ids")
     assert ids[: len(stream)].tolist() == stream
     assert set(ids[len(stream) :]) == {task.eos_id}
     assert (outcome.n_tokens, outcome.n_documents) == (len(stream), 2 * len(TEXTS))
     assert outcome.text_bytes == 2 * sum(len(t.encode()) for t in TEXTS)
-    assert outcome.backend.startswith("tokenizers ")
+    assert outcome.backend.startswith("fastokens " if backend == "auto" else "tokenizers ")
+    assert outcome.backend_note == ""
 
 
 def test_every_token_is_accounted_for(task):
@@ -181,11 +183,17 @@ def test_leftovers_stay_until_the_task_succeeds(task):
 def test_batches_of_text_are_bounded_by_bytes_and_lose_nothing(task, monkeypatch):
     monkeypatch.setattr(text, "BATCH_TEXT_BYTES", 200)
     monkeypatch.setattr(text, "_READ_BYTES", 1)
-    batches = list(text.batches(task.source_path, "text"))
-    assert [document for documents, _ in batches for document in documents] == TEXTS + TEXTS
+    batches = list(text.batches(task.source_path, "text", 10**6))
+    assert [document for batch in batches for document in batch.texts] == TEXTS + TEXTS
     longest = max(len(t.encode()) for t in TEXTS)
-    for documents, n_bytes in batches:
-        assert n_bytes == sum(len(d.encode()) for d in documents) < 200 + longest
+    for batch in batches:
+        assert batch.n_bytes == sum(len(d.encode()) for d in batch.texts) < 200 + longest
+
+
+def test_batches_of_empty_documents_are_bounded_by_their_number(task, monkeypatch):
+    monkeypatch.setattr(text, "_BATCH_DOCUMENTS", 10)
+    rewrite(task, pa.array([""] * 35), row_group_size=5)
+    assert [len(batch.texts) for batch in text.batches(task.source_path, "text", 10**6)] == [10, 10, 10, 5]
 
 
 def test_a_file_without_documents_makes_no_shard(task):
@@ -263,7 +271,8 @@ def test_a_tokenizer_that_changed_is_refused(task):
 
 def test_a_tokenizer_is_loaded_once_per_process(task):
     run(task)
-    assert load(task.tokenizer_path, task.tokenizer_sha256) is load(task.tokenizer_path, task.tokenizer_sha256)
+    key = task.tokenizer_path, task.tokenizer_sha256, "auto"
+    assert load(*key) is load(*key)
 
 
 def odd_tokenizer(task, tmp_path, model, pre_tokenizer=None):
@@ -272,7 +281,7 @@ def odd_tokenizer(task, tmp_path, model, pre_tokenizer=None):
         tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.add_special_tokens([EOS])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return tokenize_task(task.source_path, tmp_path, task.output_dir)
+    return tokenize_task(task.source_path, tmp_path, task.output_dir, backend="tokenizers")
 
 
 def test_a_text_the_tokenizer_cannot_encode_is_a_bad_tokenizer(task, tmp_path):

@@ -103,12 +103,12 @@ FAST = Rest(at=10 * MIB, stop=10 * MIB + 1, age_s=10.0, per_s=9.9 * MIB)
 
 
 def test_nothing_is_taken_where_nothing_is_under_way():
-    assert share([]) is None
+    assert share([], None) is None
 
 
 def test_the_slowest_gives():
     slower = Rest(at=20 * MIB, stop=28 * MIB, age_s=10.0, per_s=0.05 * MIB)
-    taken = share([FAST, SLOW, slower])
+    taken = share([FAST, SLOW, slower], None)
     assert taken is not None
     assert taken.index == 2
 
@@ -116,46 +116,47 @@ def test_the_slowest_gives():
 def test_both_shall_end_together_by_the_rates_of_the_others():
     """At 0.1 against 9.9 MiB/s one of a hundred stays, though never less than MIN_SHARE_BYTES."""
     far = Rest(at=0, stop=800 * MIB, age_s=10.0, per_s=0.1 * MIB)
-    assert share([far, FAST]) == Share(0, 8 * MIB)
-    assert share([SLOW, FAST]) == Share(0, MIN_SHARE_BYTES)
+    assert share([far, FAST], None) == Share(0, 8 * MIB)
+    assert share([SLOW, FAST], None) == Share(0, MIN_SHARE_BYTES)
 
 
 def test_at_least_half_is_taken():
     crawling = Rest(at=20 * MIB, stop=20 * MIB + 1, age_s=10.0, per_s=1.0)
-    assert share([SLOW, crawling]) == Share(0, 4 * MIB)
-    assert share([SLOW]) == Share(0, 4 * MIB), "nothing is known of what another connection would bring"
+    assert share([SLOW, crawling], None) == Share(0, 4 * MIB)
+    assert share([SLOW], FAST.per_s) == share([SLOW, FAST], None), "a file remembers what its requests brought"
+    assert share([SLOW], None) == Share(0, 4 * MIB), "nothing is known of what another connection would bring"
 
 
 def test_a_silent_one_gives_half_when_nobody_is_faster():
-    assert share([Rest(at=MIB, stop=3 * MIB, age_s=SILENT_FROM_S, per_s=0.0)]) == Share(0, 2 * MIB)
+    assert share([Rest(at=MIB, stop=3 * MIB, age_s=SILENT_FROM_S, per_s=0.0)], None) == Share(0, 2 * MIB)
 
 
 def test_what_is_too_small_to_cut_is_asked_for_twice_as_a_whole():
     last = Rest(at=5, stop=5 + 2 * MIN_SHARE_BYTES - 1, age_s=10.0, per_s=1.0)
-    assert share([last]) == Share(0, 5)
-    assert share([Rest(5, last.stop + 1, 10.0, 1.0)]) == Share(0, 5 + MIN_SHARE_BYTES), "one byte more is cut"
+    assert share([last], None) == Share(0, 5)
+    assert share([Rest(5, last.stop + 1, 10.0, 1.0)], None) == Share(0, 5 + MIN_SHARE_BYTES), "one byte more is cut"
 
 
 def test_what_is_asked_for_twice_is_not_asked_for_a_third_time():
-    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=1.0, is_twin=True)]) is None
+    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=1.0, is_twin=True)], None) is None
 
 
 def test_a_request_that_ends_soon_is_left_alone():
-    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=1.001 * MIB / SHARE_FROM_S)]) is None
-    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=MIB / SHARE_FROM_S)]) is not None
+    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=1.001 * MIB / SHARE_FROM_S)], None) is None
+    assert share([Rest(at=0, stop=MIB, age_s=10.0, per_s=MIB / SHARE_FROM_S)], None) is not None
 
 
 def test_a_request_too_young_to_have_a_rate_is_left_alone():
     young = SHARE_FROM_S - 0.01
-    assert share([Rest(at=1, stop=8 * MIB, age_s=young, per_s=1 / young)]) is None
-    assert share([Rest(at=1, stop=8 * MIB, age_s=SHARE_FROM_S, per_s=1 / SHARE_FROM_S)]) is not None
+    assert share([Rest(at=1, stop=8 * MIB, age_s=young, per_s=1 / young)], None) is None
+    assert share([Rest(at=1, stop=8 * MIB, age_s=SHARE_FROM_S, per_s=1 / SHARE_FROM_S)], None) is not None
 
 
 def test_a_host_that_has_not_answered_yet_may_think_for_longer():
-    assert share([Rest(at=0, stop=8 * MIB, age_s=SILENT_FROM_S - 0.01, per_s=0.0)]) is None
-    assert share([Rest(at=0, stop=8 * MIB, age_s=SILENT_FROM_S, per_s=0.0)]) is not None
+    assert share([Rest(at=0, stop=8 * MIB, age_s=SILENT_FROM_S - 0.01, per_s=0.0)], None) is None
+    assert share([Rest(at=0, stop=8 * MIB, age_s=SILENT_FROM_S, per_s=0.0)], None) is not None
 
 
 def test_a_request_with_nothing_left_has_nothing_to_give():
-    assert share([Rest(at=9, stop=9, age_s=10.0, per_s=0.9)]) is None
-    assert share([Rest(at=9, stop=9, age_s=10.0, per_s=0.0)]) is None
+    assert share([Rest(at=9, stop=9, age_s=10.0, per_s=0.9)], None) is None
+    assert share([Rest(at=9, stop=9, age_s=10.0, per_s=0.0)], None) is None

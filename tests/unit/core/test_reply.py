@@ -148,6 +148,11 @@ def test_fickle_validators_are_neither_compared_nor_pinned(known):
     assert verdict(200, headers(etag='"v3"', content_length="1000"), asked=None, pinned=known).pinned == known
 
 
+def test_no_request_is_made_conditional_on_a_fickle_validator():
+    assert KNOWN.condition == '"v1"'
+    assert Pinned(1000, '"v1"', is_fickle=True).condition is None
+
+
 def test_a_size_that_changes_is_another_object_however_fickle_its_validators():
     assert error_of(206, part("bytes 100-199/1001"), pinned=Pinned(1000, is_fickle=True)) == "remote_changed"
 

@@ -1,0 +1,173 @@
+"""Batches out of packed shards: `asyncdl.load_tokens` beside `datasets` streaming, on the same files, in turn.
+
+Every reader is a process of its own, so that CPU (user and system) and peak memory are all its own, start-up included; it
+gives the sum of all it saw, which must be the same for all. Bar: sequences per core-second >= 5 x `datasets` streaming.
+
+    python benchmarks/loader.py [--path datasets/tokenized/TOKENIZER-LENGTH] [--tokens 60000000] [--runs 3] [--out FILE]
+
+Without --path, shards are made first, by the packer and writer of asyncdl, from ids drawn as words are in a text (Zipf).
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+
+ROOT = Path(__file__).parents[1]
+BATCH_SIZE = 8
+LENGTH = 2048
+N_SHARDS = 4
+VOCABULARY = 128_000
+N_SHUFFLED = 512  # sequences in the buffer of `datasets`: what one row group of ours holds at this length
+
+Batches = Iterator[dict[str, np.ndarray]]
+
+
+def ours(path: Path, **options: object) -> Batches:
+    from asyncdl import load_tokens
+
+    return iter(load_tokens(path, batch_size=BATCH_SIZE, drop_last=False, **options))
+
+
+def streaming(path: Path):
+    from datasets import load_dataset
+
+    files = [str(file) for file in sorted(path.glob("*/shard_*.parquet"))]
+    return load_dataset("parquet", data_files=files, split="train", streaming=True)
+
+
+def bare(path: Path) -> Batches:
+    """No reader at all: pyarrow decodes row groups and that is it. What no reader of these files in Python beats."""
+    import pyarrow.parquet as pq
+
+    for file in sorted(path.glob("*/shard_*.parquet")):
+        with pq.ParquetFile(file) as shard:
+            for group in range(shard.num_row_groups):
+                table = shard.read_row_group(group, use_threads=False)
+                for batch in table.to_batches():
+                    ids = batch.column("input_ids").values.to_numpy()
+                    yield {"input_ids": ids.reshape(len(batch), -1), "attention_mask": np.ones((len(batch), 1))}
+
+
+READERS: dict[str, Callable[[Path], Batches]] = {
+    "asyncdl.load_tokens": ours,
+    "asyncdl.load_tokens, shuffled": lambda path: ours(path, seed=0),
+    "datasets streaming, numpy": lambda path: streaming(path).with_format("numpy").iter(batch_size=BATCH_SIZE),
+    "datasets streaming, numpy, shuffled": lambda path: (
+        streaming(path).shuffle(seed=0, buffer_size=N_SHUFFLED).with_format("numpy").iter(batch_size=BATCH_SIZE)
+    ),
+    "pyarrow row groups, no batches": bare,
+}
+BASE, PEER = "asyncdl.load_tokens", "datasets streaming, numpy"
+
+
+def read(name: str, path: Path) -> None:
+    """In the child: take every batch, and print what was used and seen."""
+    began = time.monotonic()
+    n_sequences = total = 0
+    for batch in READERS[name](path):
+        real = batch["attention_mask"].any(axis=1)
+        n_sequences += int(real.sum())
+        total += int(batch["input_ids"][real].sum(dtype=np.int64))
+    used = resource.getrusage(resource.RUSAGE_SELF)
+    print(
+        json.dumps(
+            {
+                "n_sequences": n_sequences,
+                "total": total,
+                "wall_s": time.monotonic() - began,
+                "cpu_s": used.ru_utime + used.ru_stime,
+                "peak_bytes": used.ru_maxrss * 1024,
+            }
+        )
+    )
+
+
+def measured(name: str, path: Path) -> dict[str, float]:
+    env = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
+    command = [sys.executable, __file__, "--path", str(path), "--read", name]
+    return json.loads(subprocess.run(command, check=True, capture_output=True, env=env).stdout)
+
+
+def make(folder: Path, n_tokens: int) -> Path:
+    """Shards of `n_tokens` tokens as a tokenize job writes them, with the manifest that the loader reads."""
+    sys.path.insert(0, str(ROOT))
+    from made_shards import make_shards
+
+    return make_shards(folder, n_shards=N_SHARDS, tokens_each=n_tokens // N_SHARDS, length=LENGTH, vocabulary=VOCABULARY)
+
+
+def rows(path: Path, runs: int) -> Iterator[str]:
+    found: dict[str, list[dict[str, float]]] = {name: [] for name in READERS}
+    for _ in range(runs):  # in turn, so that a busy minute meets all
+        for name, of_name in found.items():
+            of_name.append(measured(name, path))
+    seen = {(run["n_sequences"], run["total"]) for of_name in found.values() for run in of_name}
+    if len(seen) != 1:
+        raise SystemExit(f"the readers saw different things: {seen}")
+    [(n_sequences, _)] = seen
+    per_core_s = {name: n_sequences / min(run["cpu_s"] for run in of_name) for name, of_name in found.items()}
+    for name, of_name in found.items():
+        walls, peaks = [run["wall_s"] for run in of_name], [run["peak_bytes"] for run in of_name]
+        yield (
+            f"| {name} | {per_core_s[name]:,.0f} | {per_core_s[name] / per_core_s[PEER]:.1f} x"
+            f" | {n_sequences / statistics.median(walls):,.0f} | {statistics.median(peaks) / 1e6:.0f} |"
+        )
+
+
+def report(path: Path, runs: int) -> str:
+    import datasets
+    import pyarrow as pa
+
+    length = json.loads((path / "manifest.json").read_bytes())["max_seq_length"]
+    return "\n".join(
+        [
+            "# The loader",
+            "",
+            f"Sequences of {length} tokens, batches of {BATCH_SIZE}, three columns; the process is weighed whole, imports"
+            f" included. CPU: the best of {runs} runs each, in turn; wall and memory: the median. {os.cpu_count()} shared"
+            f" cores (noisy), Python {platform.python_version()}, numpy {np.__version__}, pyarrow {pa.__version__},"
+            f" datasets {datasets.__version__}.",
+            "",
+            "| reader | sequences per core-second | against streaming | sequences/s, wall | peak MB |",
+            "|---|---|---|---|---|",
+            *rows(path, runs),
+            "",
+            f"Bar: {BASE} at 5 x {PEER}.",
+            "",
+        ]
+    )
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--path", type=Path)
+    parser.add_argument("--tokens", type=int, default=60_000_000)
+    parser.add_argument("--runs", type=int, default=3)
+    parser.add_argument("--out", type=Path)
+    parser.add_argument("--read", help=argparse.SUPPRESS)
+    options = parser.parse_args()
+    if options.read:
+        read(options.read, options.path)
+        return
+    with tempfile.TemporaryDirectory() as folder:
+        text = report(options.path or make(Path(folder), options.tokens), options.runs)
+    print(text)
+    if options.out:
+        options.out.write_text(text)
+
+
+if __name__ == "__main__":
+    main()
