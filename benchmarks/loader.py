@@ -1,16 +1,17 @@
 """Batches out of packed shards: `asyncdl.load_tokens` beside `datasets` streaming, on the same files, in turn.
 
-Every reader is a process of its own, so that CPU (user and system) and peak memory are all its own, start-up included; it
-gives the sum of all it saw, which must be the same for all. Bar: sequences per core-second >= 5 x `datasets` streaming.
+Every reader is a process of its own. It is weighed (CPU: user and system) from when its libraries are imported to its
+last batch, and sums up what it saw, which must be the same for all. Bar: sequences per core-second >= 5 x streaming.
 
     python benchmarks/loader.py [--path datasets/tokenized/TOKENIZER-LENGTH] [--tokens 60000000] [--runs 3] [--out FILE]
 
-Without --path, shards are made first, by the packer and writer of asyncdl, from ids drawn as words are in a text (Zipf).
+Without --path, shards are made first, by the packer and writer of asyncdl, from ids drawn as words in a text are (Zipf).
 """
 
 from __future__ import annotations
 
 import argparse
+import importlib
 import json
 import os
 import platform
@@ -30,6 +31,7 @@ BATCH_SIZE = 8
 LENGTH = 2048
 N_SHARDS = 4
 VOCABULARY = 128_000
+TOKENS_AT_ONCE = 500_000
 N_SHUFFLED = 512  # sequences in the buffer of `datasets`: what one row group of ours holds at this length
 
 Batches = Iterator[dict[str, np.ndarray]]
@@ -48,65 +50,94 @@ def streaming(path: Path):
     return load_dataset("parquet", data_files=files, split="train", streaming=True)
 
 
+def rows_of(path: Path) -> Batches:
+    """As a DataLoader takes a streaming dataset: row by row, and its collate function stacks them."""
+    rows = []
+    for row in streaming(path).with_format("numpy"):
+        rows.append(row)
+        if len(rows) == BATCH_SIZE:
+            yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+            rows.clear()
+    if rows:
+        yield {name: np.stack([row[name] for row in rows]) for name in rows[0]}
+
+
 def bare(path: Path) -> Batches:
-    """No reader at all: pyarrow decodes row groups and that is it. What no reader of these files in Python beats."""
+    """No loader at all: pyarrow decodes the three columns of one row group after another."""
     import pyarrow.parquet as pq
 
     for file in sorted(path.glob("*/shard_*.parquet")):
         with pq.ParquetFile(file) as shard:
             for group in range(shard.num_row_groups):
                 table = shard.read_row_group(group, use_threads=False)
-                for batch in table.to_batches():
-                    ids = batch.column("input_ids").values.to_numpy()
-                    yield {"input_ids": ids.reshape(len(batch), -1), "attention_mask": np.ones((len(batch), 1))}
+                yield {
+                    name: table.column(name).combine_chunks().values.to_numpy().reshape(len(table), -1)
+                    for name in table.column_names
+                }
 
 
 READERS: dict[str, Callable[[Path], Batches]] = {
     "asyncdl.load_tokens": ours,
+    "datasets streaming, numpy, iter(batch_size)": lambda path: (
+        streaming(path).with_format("numpy").iter(batch_size=BATCH_SIZE)
+    ),
+    "datasets streaming, numpy, row by row": rows_of,
     "asyncdl.load_tokens, shuffled": lambda path: ours(path, seed=0),
-    "datasets streaming, numpy": lambda path: streaming(path).with_format("numpy").iter(batch_size=BATCH_SIZE),
-    "datasets streaming, numpy, shuffled": lambda path: (
+    "datasets streaming, numpy, shuffled, iter(batch_size)": lambda path: (
         streaming(path).shuffle(seed=0, buffer_size=N_SHUFFLED).with_format("numpy").iter(batch_size=BATCH_SIZE)
     ),
-    "pyarrow row groups, no batches": bare,
+    "pyarrow, whole row groups": bare,
 }
-BASE, PEER = "asyncdl.load_tokens", "datasets streaming, numpy"
+BASE, PEER = "asyncdl.load_tokens", "datasets streaming, numpy, iter(batch_size)"
 
 
 def read(name: str, path: Path) -> None:
     """In the child: take every batch, and print what was used and seen."""
-    began = time.monotonic()
+    importlib.import_module("datasets" if "datasets" in name else "asyncdl.loader")
+    before, began = resource.getrusage(resource.RUSAGE_SELF), time.monotonic()
     n_sequences = total = 0
     for batch in READERS[name](path):
-        real = batch["attention_mask"].any(axis=1)
+        real = batch["attention_mask"][:, 0].astype(np.int64)  # 0: a sequence of padding alone
         n_sequences += int(real.sum())
-        total += int(batch["input_ids"][real].sum(dtype=np.int64))
-    used = resource.getrusage(resource.RUSAGE_SELF)
-    print(
-        json.dumps(
-            {
-                "n_sequences": n_sequences,
-                "total": total,
-                "wall_s": time.monotonic() - began,
-                "cpu_s": used.ru_utime + used.ru_stime,
-                "peak_bytes": used.ru_maxrss * 1024,
-            }
-        )
-    )
+        total += int(real @ batch["input_ids"][:, -1]) + int(real @ batch["labels"][:, 0])
+    used, wall_s = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - began
+    cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
+    seen = {"n_sequences": n_sequences, "total": total}
+    print(json.dumps(seen | {"wall_s": wall_s, "cpu_s": cpu_s, "peak_bytes": used.ru_maxrss * 1024}))
 
 
 def measured(name: str, path: Path) -> dict[str, float]:
     env = os.environ | {"PYTHONPATH": str(ROOT), "HF_HUB_OFFLINE": "1", "HF_DATASETS_DISABLE_PROGRESS_BARS": "1"}
-    command = [sys.executable, __file__, "--path", str(path), "--read", name]
+    command = [sys.executable, str(Path(__file__).resolve()), "--path", str(path), "--read", name]
     return json.loads(subprocess.run(command, check=True, capture_output=True, env=env).stdout)
 
 
 def make(folder: Path, n_tokens: int) -> Path:
-    """Shards of `n_tokens` tokens as a tokenize job writes them, with the manifest that the loader reads."""
-    sys.path.insert(0, str(ROOT))
-    from made_shards import make_shards
+    """Shards of `n_tokens` tokens, packed and written as a tokenize job does, and what is read of a manifest."""
+    from workers.contract import TokenizeTask
+    from workers.packing import Concat, Rules
+    from workers.shards import writing
 
-    return make_shards(folder, n_shards=N_SHARDS, tokens_each=n_tokens // N_SHARDS, length=LENGTH, vocabulary=VOCABULARY)
+    chance, files = np.random.default_rng(0), []
+    for n in range(N_SHARDS):
+        task = TokenizeTask(
+            source_path="", source_id="", text_column="", tokenizer_path="", tokenizer_sha256="", eos_id=0,
+            max_seq_length=LENGTH, labels="shifted", max_shard_tokens=500_000_000, output_dir=str(folder / "zipf"),
+            shard_stem=f"shard_{n}", job_id=n, attempt=1,
+        )  # fmt: skip
+        packer = Concat(Rules(max_seq_length=LENGTH, eos_id=0, pad_id=0))
+        with writing(task) as writer:
+            for _ in range(n_tokens // N_SHARDS // TOKENS_AT_ONCE):
+                ids = (chance.zipf(1.2, TOKENS_AT_ONCE) % VOCABULARY).astype(np.int32)
+                writer.add(packer.add(ids, np.arange(0, TOKENS_AT_ONCE + 1, 500)))
+            files += [
+                {"name": shard.name, "sequences": shard.n_sequences, "size": shard.size_bytes, "sha256": shard.sha256}
+                for shard in writer.finish(packer.finish())
+            ]
+    splits = {"zipf": {"path": "zipf", "shard_files": files}}
+    manifest = {"schema_version": 1, "max_seq_length": LENGTH, "eos_id": 0, "splits": splits}
+    (folder / "manifest.json").write_text(json.dumps(manifest))
+    return folder
 
 
 def rows(path: Path, runs: int) -> Iterator[str]:
@@ -136,10 +167,12 @@ def report(path: Path, runs: int) -> str:
         [
             "# The loader",
             "",
-            f"Sequences of {length} tokens, batches of {BATCH_SIZE}, three columns; the process is weighed whole, imports"
-            f" included. CPU: the best of {runs} runs each, in turn; wall and memory: the median. {os.cpu_count()} shared"
-            f" cores (noisy), Python {platform.python_version()}, numpy {np.__version__}, pyarrow {pa.__version__},"
-            f" datasets {datasets.__version__}.",
+            (
+                f"Sequences of {length} tokens, batches of {BATCH_SIZE}, three columns; imports are not counted."
+                f" CPU: the best of {runs} runs each, in turn; wall and memory: the median. {os.cpu_count()} shared"
+                f" cores (noisy), Python {platform.python_version()}, numpy {np.__version__}, pyarrow {pa.__version__},"
+                f" datasets {datasets.__version__}."
+            ),
             "",
             "| reader | sequences per core-second | against streaming | sequences/s, wall | peak MB |",
             "|---|---|---|---|---|",
@@ -162,6 +195,7 @@ def main() -> None:
     if options.read:
         read(options.read, options.path)
         return
+    sys.path.insert(0, str(ROOT))
     with tempfile.TemporaryDirectory() as folder:
         text = report(options.path or make(Path(folder), options.tokens), options.runs)
     print(text)

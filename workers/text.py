@@ -11,7 +11,6 @@ from dataclasses import dataclass, field
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from workers.cut import cut
@@ -105,9 +104,14 @@ def _read(file: pq.ParquetFile, column: str) -> Iterator[_Rows]:
 
 
 def _parts(read: _Rows, column: str, max_text_bytes: int) -> Iterator[Batch]:
-    """The rows that hold a text, with the oversized ones apart and in pieces."""
+    """The rows that hold a text, with the oversized ones apart and in pieces.
+
+    Sizes come from the offsets: `to_numpy` would first load pandas, wherever that is installed.
+    """
     texts = read.rows.drop_null()
-    sizes = pc.binary_length(texts).to_numpy(zero_copy_only=False)
+    if not len(texts):
+        return
+    sizes = np.diff(np.frombuffer(texts.buffers()[1], np.int64)[texts.offset : texts.offset + len(texts) + 1])
     start = 0
     try:
         for i in np.flatnonzero(sizes > max_text_bytes).tolist():

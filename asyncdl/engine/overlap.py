@@ -18,21 +18,26 @@ from asyncdl.errors import TransferError
 
 
 class Window(Again):
-    """One window of an object, in memory. answers: what each said by itself, for nothing is pinned but the size."""
+    """One window of an object, in memory. answers: what each said by itself, for nothing is pinned but the size.
+
+    is_out_of_reach: the host serves no ranges, so that all that comes before would have to be read.
+    """
 
     def __init__(self, partial: Partial, size_bytes: int, range_: ByteRange) -> None:
         super().__init__(partial, Pinned(size_bytes), size_bytes, range_)
         self.range = range_
         self.content = bytearray(len(range_))
         self.answers: list[Pinned] = []
+        self.is_out_of_reach = False
 
     def pin(self, pinned: Pinned) -> None:
         self.answers.append(pinned)
 
     async def write(self, at: int, block: memoryview) -> int:
-        """Raises TransferError("remote_changed") where all that comes before the window would have to be read."""
         if at < self.range.start:
-            raise TransferError("remote_changed", "without ranges, what is had cannot be held against what is served")
+            self.is_out_of_reach = True
+            self.written = RangeSet.of(ByteRange(0, self._size_bytes))  # no more is asked for
+            return 0
         piece = block[: max(0, self.range.stop - at)]
         if piece:
             self.content[at - self.range.start : at - self.range.start + len(piece)] = piece
@@ -58,12 +63,14 @@ async def look_again(
     """Return what to hold the object to from now on, or None: it is not the one any more.
 
     fetch: bring a window's bytes; where it ends before they are there, the engine drains and nothing is decided.
-    Raises what `fetch` does.
+    Raises TransferError("range_ignored") where it cannot be told, and what `fetch` raises.
     """
     assert pinned.size_bytes
     looked = [Window(partial, pinned.size_bytes, one) for one in windows(pinned.size_bytes, written)]
     for one in looked:
         await fetch(one)
+        if one.is_out_of_reach:
+            raise TransferError("range_ignored", "without ranges, what is had cannot be held against what is served")
         if not one.is_whole:
             return pinned
     head, tail = looked

@@ -87,7 +87,7 @@ class Round:
     @property
     def can_start(self) -> bool:
         """Whether another request could begin; a task group that ends takes no more tasks."""
-        return not (self._ended.done() or self._draining) and (bool(self._todo) or self._whole == "todo")
+        return not self._ended.done() and (bool(self._todo) or self._whole == "todo")
 
     async def run(self) -> Digester | None:
         """Fetch what is missing; return the digests of the whole file, None if drained before the end.

@@ -191,32 +191,43 @@ class Transfer:
     async def _bring(self, opened: Partial, incoming: Incoming) -> Digester | None:
         """Fetch what is missing. Raises TransferError("remote_changed") where what is had is of another object."""
         if self.job.digest is None and incoming.had and not incoming.is_whole:
-            await self._hold_against_remote(
-                opened, incoming, TransferError("remote_changed", "what is had is not what is served now")
-            )
+            error = TransferError("remote_changed", "what is had is not what is served now")
+            if not await self._is_still_the_one(opened, incoming, error):
+                incoming.had = incoming.written = RangeSet()  # all of it comes again anyway
+                await self._tools.jobs.forget_bytes(self.job)
         try:
             return await self._run_round(incoming)
         except TransferError as error:
             if error.error_class != "remote_changed" or self._was_changed or not incoming.pinned.size_bytes:
                 raise
             self._was_changed = True  # once for each attempt: a host may play with us
-            await self._hold_against_remote(opened, incoming, error)
+            if not await self._is_still_the_one(opened, incoming, error):
+                raise
             self._tell(error)
         return await self._run_round(incoming)
 
-    async def _hold_against_remote(self, opened: Partial, incoming: Incoming, error: TransferError) -> None:
-        """Pin anew what the object is, what is had of it kept. Raises `error` where it is another object by now."""
-        kept = await look_again(
-            incoming.pinned,
-            incoming.written,
-            opened,
-            self._tools.threads,
-            self._run_round,
-            is_promised=self.job.digest is not None,
-        )
+    async def _is_still_the_one(self, opened: Partial, incoming: Incoming, error: TransferError) -> bool:
+        """Pin anew what the object is, what is had of it kept. False: that cannot be told, for want of ranges.
+
+        Raises `error` where it is another object by now.
+        """
+        try:
+            kept = await look_again(
+                incoming.pinned,
+                incoming.written,
+                opened,
+                self._tools.threads,
+                self._run_round,
+                is_promised=self.job.digest is not None,
+            )
+        except TransferError as unknown:
+            if unknown.error_class != "range_ignored":
+                raise
+            return False
         if kept is None:
             raise error
         incoming.pinned = kept
+        return True
 
     async def _repair(self, opened: Partial, found: Digester) -> Digester | None:
         """Fetch the file again where it lies; return its digests then, right or wrong, or None if drained."""

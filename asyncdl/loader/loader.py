@@ -15,14 +15,12 @@ from typing import Any
 import numpy as np
 
 from asyncdl.errors import UsageError
+from asyncdl.loader.batch import Batch, fill, new_batch
 from asyncdl.loader.manifest import Shards
 from asyncdl.loader.order import Cuts, permutation, share_of
-from asyncdl.loader.read_ahead import Group, GroupReader, read_ahead
-from asyncdl.loader.shard import COLUMNS, Columns
+from asyncdl.loader.read_ahead import GroupReader, read_ahead
 
 STATE_VERSION = 1
-IGNORED_LABEL = -100
-"""As in the shards: what torch's cross-entropy leaves out (docs/FORMATS.md)."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,54 +146,36 @@ class TokenLoader:
     def _move(self, epoch: int, batch: int) -> None:
         self.epoch, self._first, self._n_given, self._n_workers, self._resumes = epoch, batch, 0, 1, False
 
-    def _give(self, batches: range) -> Iterator[Columns]:
+    def _give(self, batches: range) -> Iterator[Batch]:
         epoch = self.epoch
         for batch in self._batches(batches):
             self._n_given += 1
             yield batch
         self._move(epoch + 1, 0)
 
-    def _batches(self, batches: range) -> Iterator[Columns]:
+    def _batches(self, batches: range) -> Iterator[Batch]:
         """Yield the batches of these numbers, each in memory of its own."""
         order = self._group_order()
         cuts = Cuts(self._shards.n_sequences[order], self._share, self._options.batch_size)
         reader = GroupReader(self._shards, self._options.seed, self.epoch)
+        shape = (self._options.batch_size, self._shards.length)
         numbers = (int(order[place]) for place in cuts.places(batches))
         with closing(read_ahead(reader, numbers)) as groups:
             place, group = -1, None
             for number in batches:
                 pieces = cuts.pieces(number)
-                n_filled, batch = 0, self._empty_batch(sum(piece.stop - piece.first for piece in pieces))
+                n_filled, batch = 0, new_batch(shape, sum(p.stop - p.first for p in pieces), self._shards.pad_id)
                 for piece in pieces:
                     if group is None or piece.place != place:
                         group = None  # dropped before the next is asked for, so that two are alive and not three
                         place, group = piece.place, next(groups)
-                    _copy(group, piece.first, piece.stop, batch, n_filled)
+                    fill(batch, n_filled, group, piece.first, piece.stop)
                     n_filled += piece.stop - piece.first
                 yield batch
 
     def _group_order(self) -> np.ndarray[Any, np.dtype[np.int64]]:
         n_groups, seed = len(self._shards.n_sequences), self._options.seed
         return np.arange(n_groups) if seed is None else permutation(n_groups, seed, self.epoch, 0)
-
-    def _empty_batch(self, n_sequences: int) -> Columns:
-        """Memory for a batch, in which all after the first n_sequences is padding."""
-        shape = (self._options.batch_size, self._shards.length)
-        batch = {name: np.empty(shape, np.int32) for name in COLUMNS}
-        for name, padding in zip(COLUMNS, (self._shards.pad_id, 0, IGNORED_LABEL), strict=True):
-            batch[name][n_sequences:] = padding
-        return batch
-
-
-def _copy(group: Group, first: int, stop: int, batch: Columns, at: int) -> None:
-    """Put sequences first ... stop - 1 of the shuffled row group into the batch, from sequence `at` on."""
-    for name, values in group.columns.items():
-        room = batch[name][at : at + stop - first]
-        if group.order is None:
-            room[:] = values[first:stop]
-        else:
-            # "clip" writes into the room at once; the default goes through memory of its own.
-            np.take(values, group.order[first:stop], axis=0, out=room, mode="clip")
 
 
 def _worker() -> tuple[int, int]:

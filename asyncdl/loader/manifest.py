@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import ConfigError, UsageError
-from asyncdl.loader.shard import Shard, groups_of
+from asyncdl.loader.shard import Shard, ShardFile
 
 SCHEMA_VERSION = 1
 N_READERS = 8
@@ -63,7 +63,7 @@ def read_shards(path: Path, splits: tuple[str, ...] | None) -> Shards:
             hint="load_tokens reads the manifest.json that `asyncdl run` writes; running it again writes it anew",
         ) from error
     with ThreadPoolExecutor(N_READERS) as pool:
-        groups = list(pool.map(lambda shard: groups_of(shard, length), shards))
+        groups = list(pool.map(lambda shard: _group_sizes(shard, length), shards))
     counts = [len(sizes) for sizes in groups]
     return Shards(
         shards,
@@ -112,6 +112,11 @@ def _chosen(known: dict[str, Any], names: tuple[str, ...] | None) -> dict[str, A
     if not names:
         raise UsageError("no split was chosen", hint="leave `splits` out to have all")
     return {name: split for name, split in known.items() if name in names}
+
+
+def _group_sizes(shard: Shard, length: int) -> NDArray[np.int64]:
+    with ShardFile(shard, length) as file:
+        return file.sizes()
 
 
 def _digest(shards: tuple[Shard, ...], length: int) -> str:

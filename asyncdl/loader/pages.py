@@ -1,7 +1,7 @@
 """Column chunks of sequences, page by page: several times as fast as a reader that must expect any Parquet file.
 
-Invariant: an array comes only from pages that were proven to hold whole sequences of one length, without nulls, plainly
-encoded, and whose checksums are right. Whatever is different is answered with None, and for pyarrow to read and to judge.
+Invariant: an array comes only from pages that were proven to hold whole sequences of one length, without nulls,
+plainly encoded, with checksums that are right. Whatever is different is answered with None, for pyarrow to judge.
 Sources: the Parquet format's parquet.thrift and Encodings.md; Thrift's compact protocol.
 """
 
@@ -34,9 +34,12 @@ class Page(NamedTuple):
 
 
 def plain_values(chunk: bytes, codec: str, n_values: int, length: int) -> NDArray[np.int32] | None:
-    """Return the n_values of a column chunk, None if it is not plainly encoded lists of `length` values each."""
+    """Return the n_values of a column chunk, None if it is not plainly encoded lists of `length` values each.
+
+    n_values: that many must be there; a multiple of length.
+    """
     found, n_found = np.empty(n_values, np.int32), 0
-    for page in _pages(chunk, codec, length):
+    for page in _pages(chunk, codec, n_values, length):
         room = found[n_found : n_found + page.n_values] if page else found[:0]
         if page is None or page.is_dictionary or page.encoding != _PLAIN or len(page.values) != 4 * len(room):
             return None
@@ -46,9 +49,12 @@ def plain_values(chunk: bytes, codec: str, n_values: int, length: int) -> NDArra
 
 
 def is_all(value: int, chunk: bytes, codec: str, n_values: int, length: int) -> bool:
-    """Whether a column chunk is surely lists of `length` values that are all `value`: its dictionary has no other."""
+    """Whether a column chunk is surely lists of `length` values that are all `value`: its dictionary has no other.
+
+    n_values: as for plain_values.
+    """
     n_found, only = 0, value.to_bytes(4, "little")
-    for page in _pages(chunk, codec, length):
+    for page in _pages(chunk, codec, n_values, length):
         if page is None or (page.is_dictionary and page.values != only):
             return False
         if not page.is_dictionary:
@@ -58,9 +64,12 @@ def is_all(value: int, chunk: bytes, codec: str, n_values: int, length: int) -> 
     return n_found == n_values
 
 
-def _pages(chunk: bytes, codec: str, length: int) -> Iterator[Page | None]:
+def _pages(chunk: bytes, codec: str, n_values: int, length: int) -> Iterator[Page | None]:
     """Yield the pages of a column chunk in order; None and the end at the first that is not as it should be."""
     at, n_before, view = 0, 0, memoryview(chunk)
+    if n_values % length:
+        yield None  # lists that begin where they should, but the last would be short
+        return
     while at < len(chunk):
         try:
             header, at = _struct(chunk, at)
@@ -126,7 +135,7 @@ def _regular(levels: bytes, n_values: int, phase: int, length: int) -> bool:
 
 
 def _struct(buffer: bytes, at: int) -> tuple[_Header, int]:
-    """Read a struct of Thrift's compact protocol: {field: value}, and where it ends. Lists and maps are a ValueError."""
+    """Read a struct of Thrift's compact protocol: {field: value}, and where it ends. A list in it is a ValueError."""
     fields: _Header = {}
     field = 0
     while buffer[at]:

@@ -11,18 +11,17 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import NamedTuple
 
 import numpy as np
-import pyarrow.parquet as pq
 from numpy.typing import NDArray
 
 from asyncdl.loader.manifest import Shards
 from asyncdl.loader.order import permutation
-from asyncdl.loader.shard import Columns, open_shard, read_group
+from asyncdl.loader.shard import Decoded, ShardFile
 
 
 class Group(NamedTuple):
     """A decoded row group. order: how its sequences are shuffled, None where they are not."""
 
-    columns: Columns
+    decoded: Decoded
     order: NDArray[np.int64] | None
 
 
@@ -36,22 +35,21 @@ class GroupReader:
         self._shards = shards
         self._seed = seed
         self._epoch = epoch
-        self._open: tuple[int, pq.ParquetFile] | None = None
+        self._open: tuple[int, ShardFile] | None = None
 
     def read(self, number: int) -> Group:
         """Raise ShardError."""
         shards = self._shards
         index, size = int(shards.shard_of[number]), int(shards.n_sequences[number])
-        file = self._file(index)
-        columns = read_group(file, shards.shards[index], int(shards.group_of[number]), size, shards.length)
+        decoded = self._file(index).read(int(shards.group_of[number]), size)
         # Place 0 of an epoch is the order of its row groups.
         order = None if self._seed is None else permutation(size, self._seed, self._epoch, 1 + number)
-        return Group(columns, order)
+        return Group(decoded, order)
 
-    def _file(self, index: int) -> pq.ParquetFile:
+    def _file(self, index: int) -> ShardFile:
         if self._open is None or self._open[0] != index:
             self.close()
-            self._open = (index, open_shard(self._shards.shards[index]))
+            self._open = (index, ShardFile(self._shards.shards[index], self._shards.length))
         return self._open[1]
 
     def close(self) -> None:

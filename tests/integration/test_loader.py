@@ -17,7 +17,9 @@ import pytest
 
 from asyncdl import load_tokens
 from asyncdl.errors import ConfigError, ShardError, UsageError
+from tests.integration.workers.samples import TEXTS, tokenize_task, train_tokenizer, write_texts
 from tests.support.packed import COLUMNS, PAD_ID, numbers, packed
+from workers import entry
 
 TRAIN = [[3, 3, 2], [], [4], [1, 1]]
 TEST = [[2]]
@@ -27,6 +29,11 @@ N_TRAIN, N_TEST = 14, 2
 @pytest.fixture
 def folder(tmp_path):
     return packed(tmp_path / "tok-4", {"a--train": TRAIN, "a--test": TEST})
+
+
+@pytest.fixture
+def tokenizer_folder(tmp_path):
+    return train_tokenizer(tmp_path)
 
 
 def seen(loader):
@@ -171,6 +178,32 @@ def test_how_a_shard_is_encoded_makes_no_difference(tmp_path, options):
     folder = packed(tmp_path / "x", {"s": [[5, 9]]}, length=64, **options)
     batches = list(load_tokens(folder, batch_size=7))
     assert [numbers(batch, length=64) for batch in batches] == [list(range(7)), list(range(7, 14))]
+
+
+@pytest.mark.parametrize("convention", ["shifted", "one of a later asyncdl"])
+def test_labels_are_those_of_the_file_whether_read_or_made(tmp_path, convention):
+    folder = packed(tmp_path / "x", {"s": [[5, 9]]}, convention=convention)
+    given = np.concatenate([batch["labels"] for batch in load_tokens(folder, batch_size=2)])
+    assert given.tolist() == pq.read_table(folder / "s")["labels"].to_pylist()
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{}, {"labels": "hf"}, {"packing": "best-fit"}, {"packing": "best-fit", "labels": "hf", "seq_lengths": True}],
+)
+def test_shards_of_a_tokenize_job_come_column_for_column(tmp_path, tokenizer_folder, options):
+    source = write_texts(tmp_path / "source.parquet", TEXTS * 3, row_group_size=5)
+    out = tmp_path / "x" / "s"
+    done = entry.run(tokenize_task(source, tokenizer_folder, out, max_shard_tokens=8 * 16 + 7, **options))
+    files = [
+        {"name": s.name, "sequences": s.n_sequences, "size": s.size_bytes, "sha256": s.sha256} for s in done.shards
+    ]
+    manifest = {"schema_version": 1, "max_seq_length": 16, "splits": {"s": {"path": "s", "shard_files": files}}}
+    (out.parent / "manifest.json").write_bytes(orjson.dumps(manifest))
+    assert done.n_padding
+    batches = list(load_tokens(out.parent, batch_size=1))
+    for name in COLUMNS:
+        assert [batch[name][0].tolist() for batch in batches] == pq.read_table(out)[name].to_pylist()
 
 
 # Resuming

@@ -15,10 +15,12 @@ COLUMNS = ("input_ids", "attention_mask", "labels")
 PAD_ID = 7
 
 
-def packed(folder: Path, splits: dict[str, list[list[int]]], length: int = 4, **options) -> Path:
+def packed(
+    folder: Path, splits: dict[str, list[list[int]]], length: int = 4, convention: str = "shifted", **options
+) -> Path:
     """splits: name -> shards -> sequences of each row group. Sequence n over all has ids n * length ... + length - 1.
 
-    options: of the Parquet writer. Returns the folder.
+    convention: what the shards say of their labels, which are shifted. options: of the Parquet writer. Returns the folder.
     """
     n, described = 0, {}
     for name, shards in splits.items():
@@ -29,7 +31,7 @@ def packed(folder: Path, splits: dict[str, list[list[int]]], length: int = 4, **
             for size in sizes:
                 groups.append(np.arange(n * length, (n + size) * length, dtype=np.int32).reshape(size, length))
                 n += size
-            files.append(_write(folder / name / f"shard_a-{index:04d}.parquet", groups, length, **options))
+            files.append(_write(folder / name / f"shard_a-{index:04d}.parquet", groups, length, convention, options))
         n_sequences = sum(file["sequences"] for file in files)
         described[name] = {"path": name, "shards": len(files), "sequences": n_sequences, "shard_files": files}
     manifest = {"schema_version": 1, "max_seq_length": length, "eos_id": PAD_ID, "splits": described}
@@ -50,9 +52,10 @@ def numbers(batch, length: int = 4) -> list[int]:
     return (ids[real, 0] // length).tolist()
 
 
-def _write(path: Path, groups: list[NDArray[np.int32]], length: int, **options) -> dict:
+def _write(path: Path, groups: list[NDArray[np.int32]], length: int, convention: str, options: dict) -> dict:
     """One shard as docs/FORMATS.md has it, a row group for each array of ids; its entry in the manifest."""
-    schema = pa.schema([(name, pa.list_(pa.int32())) for name in COLUMNS], metadata={"max_seq_length": str(length)})
+    metadata = {"max_seq_length": str(length), "labels_convention": convention}
+    schema = pa.schema([(name, pa.list_(pa.int32())) for name in COLUMNS], metadata=metadata)
     options = {
         "compression": "zstd",
         "use_dictionary": ["attention_mask.list.element"],

@@ -125,6 +125,18 @@ def test_what_is_hashed_is_what_stands_in_the_file(opened, final):
     assert hasher.hexdigest() == hashlib.sha256(CONTENT).hexdigest()
 
 
+def test_bytes_are_held_only_where_each_of_them_is_there(opened, final):
+    partial, _ = opened(final)
+    content = bytes(range(256)) * 3000
+    partial.write(10, content)
+    assert partial.holds(10, memoryview(content))
+    assert partial.holds(20, memoryview(content)[10:700_000])
+    for at in (0, 400_000, len(content) - 1):
+        assert not partial.holds(10, memoryview(content[:at] + b"\xff\x00"[at % 2 :][:1] + content[at + 1 :]))
+    assert not partial.holds(10, memoryview(content + b"x")), "the file ends before"
+    assert not partial.holds(11, memoryview(content)[:300_000])
+
+
 def test_a_file_that_somebody_cut_is_not_hashed_as_if_it_were_whole(opened, final):
     partial, _ = opened(final)
     partial.write(0, CONTENT)
