@@ -5,7 +5,7 @@ last batch, and sums up what it saw, which must be the same for all. Bar: sequen
 
     python benchmarks/loader.py [--path datasets/tokenized/TOKENIZER-LENGTH] [--tokens 60000000] [--runs 3] [--out FILE]
 
-Without --path, shards are made first, by the packer and writer of asyncdl, from ids drawn as words in a text are (Zipf).
+Without --path, shards are made first, by asyncdl's packer and writer, from ids drawn as words in a text are (Zipf).
 """
 
 from __future__ import annotations
@@ -103,7 +103,15 @@ def read(name: str, path: Path) -> None:
     used, wall_s = resource.getrusage(resource.RUSAGE_SELF), time.monotonic() - began
     cpu_s = used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime
     seen = {"n_sequences": n_sequences, "total": total}
-    print(json.dumps(seen | {"wall_s": wall_s, "cpu_s": cpu_s, "peak_bytes": used.ru_maxrss * 1024}))
+    print(json.dumps(seen | {"wall_s": wall_s, "cpu_s": cpu_s, "peak_bytes": peak_bytes()}))
+
+
+def peak_bytes() -> int:
+    """Of this program alone: ru_maxrss begins with what the process was before it became this one."""
+    for line in Path("/proc/self/status").read_text().splitlines():
+        if line.startswith("VmHWM:"):
+            return int(line.split()[1]) * 1024
+    raise SystemExit("this kernel does not say what a process used at most")
 
 
 def measured(name: str, path: Path) -> dict[str, float]:

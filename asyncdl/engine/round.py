@@ -60,8 +60,16 @@ class Round:
     """Owner of what is not asked for yet and of the tasks that fetch. `run` once."""
 
     def __init__(
-        self, job: Job, tools: Tools, remote: RemoteObject, incoming: Landing, wake: Callable[[], None]
+        self,
+        job: Job,
+        tools: Tools,
+        remote: RemoteObject,
+        incoming: Landing,
+        wake: Callable[[], None],
+        *,
+        is_deaf: bool = False,
     ) -> None:
+        """is_deaf: the host is known to serve no ranges."""
         self._job = job
         self._tools = tools
         self._remote = remote
@@ -70,7 +78,7 @@ class Round:
         self._host = remote.host
         self._loop = asyncio.get_running_loop()
         self._todo: list[ByteRange] = []  # ascending: the digest follows the front
-        self._whole: Literal["no", "todo", "asked"] = "no"
+        self._whole: Literal["no", "todo", "asked"] = "todo" if is_deaf else "no"
         self._open: set[Ask] = set()
         self._n_later = 0
         self._streak = 0
@@ -83,6 +91,11 @@ class Round:
     @property
     def n_open(self) -> int:
         return len(self._open)
+
+    @property
+    def is_deaf(self) -> bool:
+        """Whether the host turned out to serve no ranges."""
+        return self._whole != "no"
 
     @property
     def can_start(self) -> bool:
@@ -122,6 +135,8 @@ class Round:
     def _plan(self) -> None:
         size_bytes = self._incoming.pinned.size_bytes
         self._is_planned = size_bytes is not None
+        if self.is_deaf:
+            return
         if size_bytes is None:
             self._todo = [ByteRange(0, SEGMENT_BYTES)]  # its answer tells the size
         else:
@@ -136,7 +151,7 @@ class Round:
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        n_waited_for = 0 if self._draining and self._whole != "no" else len(self._open)
+        n_waited_for = 0 if self._draining and self.is_deaf else len(self._open)
         idle = n_waited_for == 0 and (self._draining or not (self.can_start or self._n_later))
         if (self._incoming.is_whole or idle) and not self._ended.done():
             self._ended.set_result(None)
@@ -253,7 +268,7 @@ class Round:
 
     def _abandon_ranges(self) -> None:
         """From here on the object comes whole, in one request; ranges that failed are not asked for again."""
-        if self._whole == "no":
+        if not self.is_deaf:
             self._whole = "todo"
             self._todo.clear()
             self._wake()
@@ -311,7 +326,7 @@ class Round:
 
     def _rest_of(self, ask: Ask) -> list[ByteRange | None]:
         """Return what of `ask` must still be asked for, and is not by another one; None stands for the whole."""
-        if self._whole != "no" or ask.stop is None:
+        if self.is_deaf or ask.stop is None:
             return [None] if ask.stop is None and not self._incoming.is_whole else []
         others = [
             ByteRange(one.at, one.stop) for one in self._open if one is not ask and one.stop and one.at < one.stop
@@ -329,7 +344,7 @@ class Round:
         if self._ended.done() or self._draining:
             self._end_if_over()
             return
-        if self._whole == "no":
+        if not self.is_deaf:
             self._todo = sorted([*self._todo, *(one for one in ranges if one is not None)])
         else:
             self._whole = "todo" if None in ranges else self._whole

@@ -50,6 +50,9 @@ class Transfer:
         self._remote = RemoteObject(tools.client, f"{dataset.origin}/{quote_path(job.path)}")
         self.host = self._remote.host
         self._pinned = Pinned(job.size_bytes, job.validator)
+        # Without a digest an earlier attempt may have learned the size from the host, which may say another now.
+        self._listed_bytes = job.size_bytes if job.digest or job.attempt == 1 else None
+        self._is_deaf = False
         self._had = RangeSet.parse(job.had)
         self._had_at_claim = self._had.n_bytes
         self._take_over = job.take_over
@@ -62,8 +65,8 @@ class Transfer:
 
     @property
     def progressed(self) -> bool:
-        """Whether new durable bytes came in this attempt."""
-        return self._had.n_bytes > self._had_at_claim
+        """Whether new durable bytes came in this attempt, from a host of which the rest can be asked for."""
+        return self._had.n_bytes > self._had_at_claim and not self._is_deaf
 
     def demand(self) -> Demand:
         """What the scheduler asks before it gives a slot."""
@@ -107,6 +110,8 @@ class Transfer:
                 if TREATMENTS[error.error_class].treatment is not Treatment.ANEW:
                     raise
                 await self._forget()  # the last time, too: what came of it is no progress
+                if self._is_listed:
+                    raise TransferError("replaced", "it was replaced since it was listed") from error
                 if n_left == 0:
                     raise
                 self._tell(error)
@@ -141,8 +146,7 @@ class Transfer:
     async def _forget(self) -> None:
         """The object changed: none of its bytes counts any more, nor does its validator."""
         self._had = RangeSet()
-        size_bytes = self.job.size_bytes if self.job.digest else None
-        self._pinned = Pinned(size_bytes, is_fickle=self._pinned.is_fickle)
+        self._pinned = Pinned(self._listed_bytes, is_fickle=self._pinned.is_fickle)
         await self._tools.jobs.forget_bytes(self.job)
 
     def _tell(self, error: TransferError) -> None:
@@ -180,12 +184,13 @@ class Transfer:
 
     async def _run_round(self, landing: Landing) -> Digester | None:
         """Return the digests of what landed; None if drained before the end."""
-        self._round = Round(self.job, self._tools, self._remote, landing, self._wake)
+        self._round = current = Round(self.job, self._tools, self._remote, landing, self._wake, is_deaf=self._is_deaf)
         if self._draining:
-            self._round.drain()
+            current.drain()
         try:
-            return await self._round.run()
+            return await current.run()
         finally:
+            self._is_deaf = current.is_deaf
             self._round = None
 
     async def _bring(self, opened: Partial, incoming: Incoming) -> Digester | None:
@@ -198,7 +203,8 @@ class Transfer:
         try:
             return await self._run_round(incoming)
         except TransferError as error:
-            if error.error_class != "remote_changed" or self._was_changed or not incoming.pinned.size_bytes:
+            may_be_fickle = not (self._was_changed or self._is_listed) and bool(incoming.pinned.size_bytes)
+            if error.error_class != "remote_changed" or not may_be_fickle:
                 raise
             self._was_changed = True  # once for each attempt: a host may play with us
             if not await self._is_still_the_one(opened, incoming, error):
@@ -211,6 +217,8 @@ class Transfer:
 
         Raises `error` where it is another object by now.
         """
+        if self._is_deaf:
+            return False
         try:
             kept = await look_again(
                 incoming.pinned,

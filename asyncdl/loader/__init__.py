@@ -42,7 +42,7 @@ def load_tokens(  # noqa: PLR0913  # each is a property of a training run that i
     sequences of padding (mask 0, labels -100). It is for evaluation; sum the losses, for a batch may be all padding.
     as_torch: the loader is an `IterableDataset` too, for `DataLoader(loader, batch_size=None, num_workers=n)`.
 
-    Every shard's footer is looked at here. Iterating holds two decoded row groups (12 MB each, as asyncdl writes them).
+    Every shard's footer is looked at here. Iterating holds one row group (4 MB of ids, of asyncdl's) and a batch.
 
     Raises UsageError (an unknown split, a rank outside the world, not one batch), ConfigError (no manifest, no torch)
     and ShardError (a shard is missing or is not what the manifest says; iterating may raise it too).

@@ -8,7 +8,7 @@ from __future__ import annotations
 import numpy as np
 from numpy.typing import NDArray
 
-from asyncdl.loader.read_ahead import Group
+from asyncdl.loader.groups import Group
 from asyncdl.loader.shard import COLUMNS
 
 IGNORED_LABEL = -100

@@ -16,9 +16,9 @@ import numpy as np
 
 from asyncdl.errors import UsageError
 from asyncdl.loader.batch import Batch, fill, new_batch
+from asyncdl.loader.groups import GroupReader
 from asyncdl.loader.manifest import Shards
 from asyncdl.loader.order import Cuts, permutation, share_of
-from asyncdl.loader.read_ahead import GroupReader, read_ahead
 
 STATE_VERSION = 1
 
@@ -157,18 +157,15 @@ class TokenLoader:
         """Yield the batches of these numbers, each in memory of its own."""
         order = self._group_order()
         cuts = Cuts(self._shards.n_sequences[order], self._share, self._options.batch_size)
-        reader = GroupReader(self._shards, self._options.seed, self.epoch)
         shape = (self._options.batch_size, self._shards.length)
-        numbers = (int(order[place]) for place in cuts.places(batches))
-        with closing(read_ahead(reader, numbers)) as groups:
-            place, group = -1, None
-            for number in batches:
-                pieces = cuts.pieces(number)
+        place, group = -1, None
+        with closing(GroupReader(self._shards, self._options.seed, self.epoch)) as reader:
+            for pieces in cuts.pieces(batches):
                 n_filled, batch = 0, new_batch(shape, sum(p.stop - p.first for p in pieces), self._shards.pad_id)
                 for piece in pieces:
                     if group is None or piece.place != place:
-                        group = None  # dropped before the next is asked for, so that two are alive and not three
-                        place, group = piece.place, next(groups)
+                        group = None  # dropped before the next is read, so that one is in memory and not two
+                        place, group = piece.place, reader.read(int(order[piece.place]))
                     fill(batch, n_filled, group, piece.first, piece.stop)
                     n_filled += piece.stop - piece.first
                 yield batch

@@ -61,24 +61,21 @@ class Cuts:
         self._share = share
         self._batch_size = batch_size
 
-    def pieces(self, batch: int) -> list[Piece]:
-        """Return where the sequences of batch number `batch` lie, in order; at the share's end they may be fewer."""
-        end = self._share.first + self._share.n_sequences
-        first = self._share.first + batch * self._batch_size
-        stop = min(first + self._batch_size, end)
-        found = []
-        while first < stop:
-            place = int(np.searchsorted(self._ends, first, side="right"))
-            start, until = int(self._starts[place]), min(stop, int(self._ends[place]))
-            found.append(Piece(place, first - start, until - start))
-            first = until
-        return found
+    def pieces(self, batches: Iterable[int]) -> Iterator[list[Piece]]:
+        """Yield where the sequences of each of these batches lie, in order; at the share's end they may be fewer.
 
-    def places(self, batches: Iterable[int]) -> Iterator[int]:
-        """Yield the places of the row groups that these batches lie in, each once, in order."""
-        last = -1
+        batches: their numbers, ascending.
+        """
+        end = self._share.first + self._share.n_sequences
+        place = start = until = 0
         for batch in batches:
-            for piece in self.pieces(batch):
-                if piece.place != last:
-                    last = piece.place
-                    yield last
+            first = self._share.first + batch * self._batch_size
+            stop = min(first + self._batch_size, end)
+            found = []
+            while first < stop:
+                if first >= until:
+                    place = int(np.searchsorted(self._ends, first, side="right"))
+                    start, until = int(self._starts[place]), int(self._ends[place])
+                found.append(Piece(place, first - start, min(stop, until) - start))
+                first = until
+            yield found

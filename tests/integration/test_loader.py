@@ -2,10 +2,12 @@
 
 import copy
 import json
+import os
 import pickle
 import re
 import subprocess
 import sys
+import weakref
 from itertools import chain
 
 import datasets
@@ -17,6 +19,7 @@ import pytest
 
 from asyncdl import load_tokens
 from asyncdl.errors import ConfigError, ShardError, UsageError
+from asyncdl.loader.shard import ShardFile
 from tests.integration.workers.samples import TEXTS, tokenize_task, train_tokenizer, write_texts
 from tests.support.packed import COLUMNS, PAD_ID, numbers, packed
 from workers import entry
@@ -206,6 +209,35 @@ def test_shards_of_a_tokenize_job_come_column_for_column(tmp_path, tokenizer_fol
         assert [batch[name][0].tolist() for batch in batches] == pq.read_table(out)[name].to_pylist()
 
 
+def test_one_row_group_is_in_memory_and_one_shard_open(tmp_path, monkeypatch):
+    folder = packed(tmp_path / "x", {"s": [[3, 3], [3], [3]]})
+    alive, n_before, n_read, read = weakref.WeakSet(), len(os.listdir("/proc/self/fd")), 0, ShardFile.read
+
+    class Tracked(np.ndarray):
+        """An array that can be counted."""
+
+        __hash__ = object.__hash__
+
+    def counted(file, group, n_sequences):
+        nonlocal n_read
+        assert not alive, "the last one is dropped before the next is read"
+        assert len(os.listdir("/proc/self/fd")) == n_before + 1
+        n_read += 1
+        decoded = read(file, group, n_sequences)
+        tracked = decoded.ids.view(Tracked)
+        alive.add(tracked)
+        return decoded._replace(ids=tracked)
+
+    monkeypatch.setattr(ShardFile, "read", counted)
+    assert len(list(load_tokens(folder, batch_size=5, seed=0, drop_last=False))) == 3
+    assert n_read == 4, "each once"
+    running = iter(load_tokens(folder, batch_size=5, seed=0))
+    next(running)
+    running.close()
+    assert len(os.listdir("/proc/self/fd")) == n_before
+    assert not alive
+
+
 # Resuming
 
 
@@ -218,7 +250,7 @@ def test_a_state_is_json_and_the_same_on_all_ranks(folder):
     assert states[0] == states[1] == json.loads(json.dumps(states[0]))
 
 
-def test_a_state_resumes_at_the_batch_that_was_given_not_at_what_was_read_ahead(folder):
+def test_a_state_resumes_at_the_batch_after_those_that_were_given(folder):
     loader = load_tokens(folder, batch_size=2, seed=3)
     whole = seen(loader)
     loader.set_epoch(0)

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from asyncdl.loader.batch import fill, follow, new_batch
-from asyncdl.loader.read_ahead import Group
+from asyncdl.loader.groups import Group
 from asyncdl.loader.shard import Decoded
 
 IDS = np.array([[11, 12, 13, 14], [21, 22, 23, 24], [31, 32, 7, 7], [7, 7, 7, 7]], np.int32)
