@@ -413,7 +413,7 @@ async def _(talk: Talk) -> None:
     talk.close()
 
 
-@kind("chunked and broken")
+@kind("chunked and broken", stall_s=STALL_S)
 async def _(talk: Talk) -> None:
     answer = talk.truth().set(Content_Length=None, Transfer_Encoding="chunked")
     body = answer.body
