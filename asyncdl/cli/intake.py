@@ -74,15 +74,37 @@ class Survey:
         return self.n_new_files + self.n_new_folders
 
     def look(self, batch: Iterable[Artifact]) -> Batch:
-        """Count `batch` and return it with what is missing on disk. Blocks."""
-        return [(folder_of(artifact.path), artifact, self._is_missing(artifact)) for artifact in batch]
+        """Count `batch` and return it with what is missing on disk. Blocks.
+
+        Of a folder that is not there no file is looked for: two stats cost more than all else of a listed file.
+        """
+        is_there: dict[str, bool] = {}  # of this batch alone: an engine may make a folder meanwhile
+        looked: Batch = []
+        for artifact in batch:
+            subset = folder_of(artifact.path)
+            if subset not in is_there:
+                folder = layout.final_path(self.data_dir, self.local_root, artifact.path).parent
+                self._count_folders(folder)
+                is_there[subset] = folder.exists()
+            self._count(artifact)
+            looked.append(
+                (subset, artifact, self._is_missing(artifact) if is_there[subset] else self._is_new(artifact))
+            )
+        return looked
+
+    def _count(self, artifact: Artifact) -> None:
+        self.n_files += 1
+        self.size_bytes += artifact.size_bytes or 0
+        self.n_unsized += artifact.size_bytes is None
+        self.n_not_parquet += not is_parquet(artifact.path)
+
+    def _is_new(self, artifact: Artifact) -> bool:
+        self.needed_bytes += artifact.size_bytes or 0
+        self.n_new_files += 1
+        return True
 
     def _is_missing(self, artifact: Artifact) -> bool:
         size = artifact.size_bytes
-        self.n_files += 1
-        self.size_bytes += size or 0
-        self.n_unsized += size is None
-        self.n_not_parquet += not is_parquet(artifact.path)
         final = layout.final_path(self.data_dir, self.local_root, artifact.path)
         found = _file_at(final)
         if found is not None and size in (None, found.st_size):
@@ -93,7 +115,6 @@ class Survey:
         on_disk = 0 if partial is None else partial.st_blocks * _BLOCK_BYTES
         self.needed_bytes += max((size or 0) - on_disk, 0)
         self.n_new_files += found is None and partial is None
-        self._count_folders(final.parent)
         return True
 
     def _count_folders(self, folder: Path) -> None:

@@ -268,11 +268,13 @@ class Engine:
         while True:
             await self._over.wait()
             self._over.clear()
+            if self.n_active or self._config.forever:
+                continue  # before counting: with many subsets that costs more than a small file
             counts = reader.job_counts()
             n_left = sum(
                 counts.get(kind, {}).get(state, 0) for kind in self._config.kinds for state in ("available", "running")
             )
-            if n_left == 0 and self.n_active == 0 and not self._config.forever:
+            if n_left == 0:
                 for worker in self._workers:
                     worker.drain()
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-MAX_SLAB_BYTES = 512 << 10
+MAX_SLAB_BYTES = 1 << 20
 """One pwrite. 4 MiB slabs cost the same CPU within the noise (0.90 and 0.88 s/GiB), and eight times the memory."""
 
 MIN_SLAB_BYTES = 32 << 10

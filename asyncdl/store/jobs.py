@@ -61,6 +61,9 @@ class Jobs:
         def change(connection: apsw.Connection) -> list[Job]:
             jobs: list[Job] = []
             for priority in PRIORITIES:
+                asked = {"kind": kind, "priority": priority, "now": now}
+                if not sql.rows(connection, self._q["is_due"], asked):
+                    continue
                 bindings = {
                     "owner": self.owner, "now": now, "lease_s": lease_s, "kind": kind, "priority": priority,
                     "n": n - len(jobs),

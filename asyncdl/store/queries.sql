@@ -12,6 +12,10 @@ UPDATE job
 RETURNING id, kind, dataset_id, recipe_id, path, attempt, failures, size_bytes, digest, had, validator, take_over,
   (SELECT count(*) FROM attempt WHERE job_id = job.id AND error_class = 'digest_mismatch');
 
+-- name: is_due
+-- Whether `claim` would find something. An UPDATE that finds nothing costs forty times as much: 75 us.
+SELECT 1 FROM job WHERE state = 'available' AND kind = :kind AND priority = :priority AND run_at <= :now LIMIT 1;
+
 -- name: renew
 -- Prolong all leases of one engine at once; the ids that come back are the ones it still has.
 UPDATE job SET lease_until = :now + :lease_s WHERE state = 'running' AND owner = :owner RETURNING id, attempt;

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from asyncdl.core.pace import CAP_FRESH_S, QUOTA_SPAN_S, REFUSAL_SPAN_S, TICK_S, Pace
+from asyncdl.core.pace import CAP_FRESH_S, QUOTA_SPAN_S, TICK_S, Pace
 from tests.support.simulated_host import (
     Fixed,
     Host,

@@ -118,10 +118,19 @@ def test_sequences_of_a_window_come_in_the_order_of_their_first_document():
 
 
 def test_what_is_far_from_full_waits_for_the_next_window():
+    """A window is 50 ids here: the sixes are in the first and the fours are not."""
     rule = Rules(max_seq_length=10, eos_id=None, pad_id=0)
-    packed, packer = pack(BestFit, rule, [*[[1] * 10] * 5, [2] * 6, [3] * 4])
+    packed, packer = pack(BestFit, rule, [*[[1] * 10] * 4, [2] * 6, [1] * 10, [3] * 4])
     assert rows(packed)[-1] == [2] * 6 + [3] * 4
     assert packer.n_padding == 0
+
+
+def test_what_waits_is_bounded():
+    """No two of these fit together, and the next windows bring no better: they go, half empty as they are."""
+    rule = Rules(max_seq_length=10, eos_id=None, pad_id=0)
+    packer = BestFit(rule)
+    packed = [packer.add(*batch([[n] * 6])) for n in range(100)]
+    assert sum(map(len, packed)) >= 100 - 50 // 6 - 1
 
 
 @given(packers, rules, documents, st.data())

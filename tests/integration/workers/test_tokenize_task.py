@@ -236,7 +236,9 @@ def test_truncation_and_padding_asked_for_by_the_tokenizer_are_ignored(task, tmp
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": EOS}))
     plain = run(task)
     other = tokenize_task(task.source_path, tmp_path, tmp_path / "other")
-    assert run(other).n_tokens == plain.n_tokens
+    outcome = run(other)
+    assert outcome.n_tokens == plain.n_tokens
+    assert outcome.backend == plain.backend
 
 
 def test_a_missing_source_is_missing(task):
