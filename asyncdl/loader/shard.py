@@ -25,7 +25,7 @@ from asyncdl.loader.pages import is_all, plain_values
 COLUMNS = ("input_ids", "attention_mask", "labels")
 CONVENTIONS = ("shifted", "hf")
 """Of labels: they follow from ids and mask then (docs/FORMATS.md), so that half of the file need not be read."""
-HINT = "`asyncdl verify` finds every shard that is not what its manifest says"
+HINT = "remove the shard and enqueue its dataset with the same --tokenizer again; asyncdl run makes it anew"
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import weakref
 from itertools import chain
+from types import SimpleNamespace
 
 import datasets
 import numpy as np
@@ -108,6 +109,14 @@ def test_a_seed_shuffles_row_groups_of_all_shards_and_the_sequences_in_each(tmp_
     )
     assert [min(batch) for batch in first] != [0, 8, 16, 24]
     assert not any(batch == sorted(batch) for batch in first)
+
+
+def test_each_row_group_and_each_epoch_is_shuffled_in_its_own_way(tmp_path):
+    loader = load_tokens(packed(tmp_path / "x", {"s": [[8, 8], [8, 8]]}), batch_size=8, seed=1)
+    epochs = [seen(loader) for _ in range(3)]
+    within = [tuple(number % 8 for number in batch) for epoch in epochs for batch in epoch]
+    assert len(set(within)) == len(within) == 12
+    assert len({tuple(batch[0] // 8 for batch in epoch) for epoch in epochs}) > 1
 
 
 def test_another_seed_or_epoch_is_another_order_and_the_same_ones_are_the_same(folder):
@@ -330,6 +339,26 @@ def test_the_same_shards_elsewhere_take_the_state(folder, tmp_path):
     moved = load_tokens(folder.rename(tmp_path / "moved"), batch_size=2, seed=1)
     moved.load_state_dict(state)
     assert seen(moved) == whole[4:]
+
+
+def test_a_state_of_a_worker_goes_on_where_that_worker_stood_and_needs_as_many(folder, monkeypatch):
+    def become(worker, n_workers):
+        info = SimpleNamespace(id=worker, num_workers=n_workers)
+        monkeypatch.setitem(sys.modules, "torch.utils.data", SimpleNamespace(get_worker_info=lambda: info))
+
+    whole = seen(load_tokens(folder, batch_size=2, seed=3))
+    become(1, 3)
+    loader = load_tokens(folder, batch_size=2, seed=3)
+    running = iter(loader)
+    assert [numbers(next(running)) for _ in range(2)] == whole[1:5:3]
+    resumed = load_tokens(folder, batch_size=2, seed=3)
+    resumed.load_state_dict(loader.state_dict())
+    become(1, 2)
+    with pytest.raises(UsageError, match="one of 3 DataLoader workers, here are 2") as error:
+        iter(resumed)
+    told(error)
+    become(1, 3)
+    assert seen(resumed) == whole[7::3]
 
 
 @pytest.mark.parametrize("state", [{}, {"version": 2}, {"epoch": 0, "batch": 3}])

@@ -88,6 +88,9 @@ def test_a_mask_is_all_ones_only_if_it_is(data, length, n):
     assert not is_all(0, *ones, length)
     assert not is_all(1, *ones, length + 1)
     assert not is_all(1, ones[0], ones[1], ones[2] + length, length)
+    holed = mask.tolist()
+    holed[0][length // 2] = None
+    assert not is_all(1, *written(holed, use_dictionary=True), length)
     mask[data.draw(st.integers(0, n - 1)), data.draw(st.integers(0, length - 1)) :] = 0
     assert not is_all(1, *written(mask.tolist(), use_dictionary=True), length)
     assert not is_all(1, *written(mask.tolist()), length)
