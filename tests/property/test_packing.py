@@ -110,6 +110,10 @@ def test_no_two_sequences_of_a_best_fit_window_could_be_one(docs, length):
     assert len(fill) < 2 or sum(np.sort(fill)[:2]) > length
 
 
+def test_a_piece_goes_where_it_leaves_least():
+    assert best_fit.best_fit(np.array([3, 6, 7, 5]), 10).tolist() == [0, 1, 0, 2]
+
+
 def test_sequences_of_a_window_come_in_the_order_of_their_first_document():
     rule = Rules(max_seq_length=10, eos_id=None, pad_id=0)
     packed, _ = pack(BestFit, rule, [[1] * 4, [2] * 9, [3] * 6, [4] * 1])

@@ -37,7 +37,7 @@ def test_a_cut_is_where_it_changes_least(text, first):
 
 def test_the_look_back_is_bounded_for_a_line_without_end(monkeypatch):
     monkeypatch.setattr(cutting, "_LOOK_BACK_BYTES", 4)
-    assert pieces("a\nb" + "x" * 100, 50)[0] == "a\nb" + "x" * 47
+    assert pieces("x" * 30 + "\n" + "y" * 100, 50)[0] == "x" * 30 + "\n" + "y" * 19
 
 
 def test_bytes_that_are_no_text_are_an_error():

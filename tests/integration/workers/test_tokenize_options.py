@@ -159,7 +159,7 @@ def test_text_that_is_not_utf8_is_named_with_its_row(make):
     task = make(TEXTS)
     array = pa.concat_arrays([pa.array(["word", None] * 30, pa.binary()), pa.array([b"good \xff"])])
     broken = pa.Array.from_buffers(pa.string(), len(array), array.buffers(), null_count=30)
-    pq.write_table(pa.table({"text": broken}), task.source_path)
+    pq.write_table(pa.table({"text": broken}), task.source_path, row_group_size=7)
     outcome = run(task)
     assert outcome.error_class == "bad_pages"
     assert outcome.message == "text of row 60 is not UTF-8: invalid start byte at byte 5"
