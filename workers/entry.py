@@ -47,7 +47,8 @@ def run(task: Task) -> Outcome:
         # A Rust panic arrives as pyo3's PanicException, which is no Exception and, living in a module that
         # cannot be imported, cannot be pickled: left alone it reaches the engine as a pickling error that
         # names no cause. What comes here is the panic of `tokenizers` (workers.tokens leaves a text that
-        # `fastokens` panics on to it), and what it panics on is decided by tokenizer.json and the text alone (a regex over its backtracking limit, say), so another try would
+        # `fastokens` panics on to it), and what it panics on is decided by tokenizer.json and the text alone (a
+        # regex over its backtracking limit, say), so another try would
         # panic again. Hence the tokenizer is refused, with the panic's words.
         if type(error).__name__ != "PanicException":
             raise
