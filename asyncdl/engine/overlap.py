@@ -39,10 +39,11 @@ class Window(Again):
             self.written = RangeSet.of(ByteRange(0, self._size_bytes))  # no more is asked for
             return 0
         piece = block[: max(0, self.range.stop - at)]
+        n_before = self.written.n_bytes
         if piece:
             self.content[at - self.range.start : at - self.range.start + len(piece)] = piece
             self.written = self.written.add(ByteRange(at, at + len(piece)))
-        return len(piece)
+        return self.written.n_bytes - n_before  # what comes again is no reason to go on asking
 
     async def digest(self) -> Digester | None:
         return None

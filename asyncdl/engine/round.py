@@ -328,8 +328,10 @@ class Round:
         """Return what of `ask` must still be asked for, and is not by another one; None stands for the whole."""
         if self.is_deaf or ask.stop is None:
             return [None] if ask.stop is None and not self._incoming.is_whole else []
-        others = [
-            ByteRange(one.at, one.stop) for one in self._open if one is not ask and one.stop and one.at < one.stop
+        others = [  # what is in and only waits to be durable brings no more, however much it was asked for
+            ByteRange(one.at, one.stop)
+            for one in self._open
+            if one is not ask and not one.is_in and one.stop and one.at < one.stop
         ]
         covered = self._incoming.written.union(others)
         return list(covered.missing(ByteRange(ask.start, ask.stop))) if ask.start < ask.stop else []

@@ -50,8 +50,6 @@ class Transfer:
         self._remote = RemoteObject(tools.client, f"{dataset.origin}/{quote_path(job.path)}")
         self.host = self._remote.host
         self._pinned = Pinned(job.size_bytes, job.validator)
-        # Without a digest an earlier attempt may have learned the size from the host, which may say another now.
-        self._listed_bytes = job.size_bytes if job.digest or job.attempt == 1 else None
         self._is_deaf = False
         self._had = RangeSet.parse(job.had)
         self._had_at_claim = self._had.n_bytes
@@ -146,7 +144,8 @@ class Transfer:
     async def _forget(self) -> None:
         """The object changed: none of its bytes counts any more, nor does its validator."""
         self._had = RangeSet()
-        self._pinned = Pinned(self._listed_bytes, is_fickle=self._pinned.is_fickle)
+        size_bytes = self.job.size_bytes if self.job.digest else None  # without one the host may have said it
+        self._pinned = Pinned(size_bytes, is_fickle=self._pinned.is_fickle)
         await self._tools.jobs.forget_bytes(self.job)
 
     def _tell(self, error: TransferError) -> None:
