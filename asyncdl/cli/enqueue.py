@@ -154,6 +154,11 @@ def notes_of(intake: Intake) -> list[str]:
     survey = intake.survey
     if survey.n_unsized:
         notes.append(f"the size of {count_text(survey.n_unsized, 'file')} is not known before it is fetched")
+    if intake.enqueued is not None and intake.enqueued.others:
+        names = ", ".join(intake.enqueued.others)
+        notes.append(
+            f"files of {names} have the same local path; these take their place. Use another --data-dir to keep both"
+        )
     if intake.enqueued is None and not intake.fits:
         notes.append("this does not fit on the disk; enqueue would refuse it")
     return notes

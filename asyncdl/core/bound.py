@@ -54,14 +54,14 @@ BOUNDS: dict[str, Meaning] = {
     "disk-full": Meaning("the disk of the data dir is full", "make room, the run goes on by itself"),
     "handles": Meaning("no more files can be opened", "raise their limit (ulimit -n), or lower --workers"),
     "max-rate": Meaning("--max-rate is reached", "raise --max-rate"),
-    "host-pause": Meaning("a host asked for a pause", "it ends by itself, and HF_TOKEN raises the Hub's limits"),
+    "host-pause": Meaning("a host asked for a pause", "it ends by itself; on the Hub, HF_TOKEN raises the limits"),
     "pool": Meaning("nothing is to be downloaded, and every process is busy", "raise --processes where cores are idle"),
     "cpu": Meaning("the processor", "run a second engine on this queue where cores are idle, else lower --processes"),
     "disk": Meaning("requests wait for the disk", "choose a faster one with --data-dir"),
     "per-host": Meaning("the host gets all the requests that --per-host allows", "raise --per-host"),
     "slots": Meaning("every slot is taken", "raise --workers"),
     "host": Meaning("the host or the line gives no more, however many ask", "try a mirror that is nearer"),
-    "idle": Meaning("nothing is to be done now", ""),
+    "idle": Meaning("what is left waits for its next try, or nothing is left", ""),
 }
 """Every bound but '', and what is said of it."""
 

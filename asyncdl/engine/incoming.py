@@ -31,6 +31,8 @@ class Incoming:
     a kill costs little more than SEGMENT_BYTES and what is on its way, however long its segments have become.
     """
 
+    needs_ranges = False
+
     def __init__(self, job: Job, tools: Tools, partial: Partial, pinned: Pinned, had: RangeSet) -> None:
         self._job = job
         self._tools = tools

@@ -16,8 +16,12 @@ from asyncdl.disk.partial import Partial
 
 
 class Landing(Protocol):
-    """pinned: what every answer is held against. written: what needs no request (any more). place: its folder."""
+    """pinned: what every answer is held against. written: what needs no request (any more). place: its folder.
 
+    needs_ranges: the whole object is not worth the little that is wanted of it.
+    """
+
+    needs_ranges: bool
     pinned: Pinned
     written: RangeSet
     place: Path
@@ -50,6 +54,8 @@ class Landing(Protocol):
 
 class Again:
     """What landings share whose bytes are on disk already: none of them is recorded as had by coming again."""
+
+    needs_ranges = False
 
     def __init__(self, partial: Partial, pinned: Pinned, size_bytes: int, wanted: ByteRange) -> None:
         self.place = partial.final.parent

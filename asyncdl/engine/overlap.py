@@ -23,6 +23,8 @@ class Window(Again):
     is_out_of_reach: the host serves no ranges, so that all that comes before would have to be read.
     """
 
+    needs_ranges = True
+
     def __init__(self, partial: Partial, size_bytes: int, range_: ByteRange) -> None:
         super().__init__(partial, Pinned(size_bytes), size_bytes, range_)
         self.range = range_

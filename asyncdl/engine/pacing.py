@@ -34,11 +34,15 @@ class _Host:
 class Pacing:
     """Owner of one Pace per host. ceiling: what no host may exceed. changed: called when a limit has risen.
 
-    remembered: what earlier engines found out.
+    remembered: what earlier engines found out. is_limited: whether a limit of our own is used up, so that what comes in
+    says nothing of the host.
     """
 
-    def __init__(self, ceiling: int, remembered: Iterable[RememberedPace] = ()) -> None:
+    def __init__(
+        self, ceiling: int, remembered: Iterable[RememberedPace] = (), is_limited: Callable[[], bool] = lambda: False
+    ) -> None:
         self.ceiling = ceiling
+        self._is_limited = is_limited
         self._remembered = {one.host: one for one in remembered}
         self._hosts: dict[str, _Host] = {}
         self._ticked_at = time.monotonic()
@@ -114,18 +118,19 @@ class Pacing:
             if host.not_full_since is not None:
                 host.not_full_s += now - host.not_full_since
                 host.not_full_since = now
-            was_full = host.not_full_s <= elapsed_s * (1 - FULL_SHARE)
+            was_full = host.not_full_s <= elapsed_s * (1 - FULL_SHARE) and not self._is_limited()
             host.pace.tick(now=now, n_bytes=host.n_bytes, elapsed_s=elapsed_s, was_full=was_full)
             host.n_bytes, host.not_full_s = 0, 0.0
             self._note(host)
         self.changed()
 
     def to_remember(self) -> list[RememberedPace]:
-        """Return what was found out since the last call."""
+        """Return what was found out since the last call. A hint at the ceiling is our limit, not the host's."""
         news = []
         for name, host in self._hosts.items():
             found = (host.pace.hint, host.pace.cap)
-            if found != host.remembered and host.pace.hint is not None:
+            is_ours = host.pace.hint == self.ceiling and host.pace.cap is None
+            if found != host.remembered and host.pace.hint is not None and not is_ours:
                 host.remembered = found
                 news.append(RememberedPace(name, host.pace.hint, host.pace.cap))
         return news

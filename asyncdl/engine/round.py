@@ -14,7 +14,7 @@ from typing import Literal
 
 from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Job
-from asyncdl.core.plan import SEGMENT_BYTES, Rest, gaps, next_segment, segment_bytes, share
+from asyncdl.core.plan import FAIR_CONNECTIONS, SEGMENT_BYTES, Rest, gaps, next_segment, segment_bytes, share
 from asyncdl.core.ranges import ByteRange
 from asyncdl.core.reply import Body
 from asyncdl.core.retry import PARK_FROM_S, TREATMENTS, Treatment, after_request, must_relocate
@@ -83,7 +83,8 @@ class Round:
         self._n_later = 0
         self._streak = 0
         self._n_ignored = 0
-        self._per_s: float | None = None
+        limit_per_s = tools.rate_gate.bytes_per_s
+        self._per_s = None if limit_per_s is None else limit_per_s / FAIR_CONNECTIONS
         self._is_planned = False
         self._draining = False
         self._ended: asyncio.Future[None] = self._loop.create_future()
@@ -268,7 +269,9 @@ class Round:
 
     def _abandon_ranges(self) -> None:
         """From here on the object comes whole, in one request; ranges that failed are not asked for again."""
-        if not self.is_deaf:
+        if self._incoming.needs_ranges:
+            self._fail(TransferError("range_ignored", "the host serves no ranges"))
+        elif not self.is_deaf:
             self._whole = "todo"
             self._todo.clear()
             self._wake()

@@ -200,7 +200,8 @@ class Engine:
             )
             pool = stack.enter_context(Pool(config.processes))
             hosts = Hosts(writer)
-            pacing = Pacing(config.ceiling, await hosts.paces(now=time.time()))
+            rate_gate = RateGate(config.max_rate_per_s)
+            pacing = Pacing(config.ceiling, await hosts.paces(now=time.time()), lambda: rate_gate.is_spent)
             gates = Gates(lambda host, wait_s: self._listen(GateClosed(host=host, wait_s=wait_s)), pacing.refused)
             gates.restore(await hosts.closed_gates(now=time.time()), time.time())
             credentials = Credentials(config.endpoint, config.token, config.s3)
@@ -211,7 +212,7 @@ class Engine:
                 threads=threads,
                 disk_gate=DiskGate(threads, self._listen),
                 pacing=pacing,
-                rate_gate=RateGate(config.max_rate_per_s),
+                rate_gate=rate_gate,
                 meter=Meter(),
                 listen=self._tell,
             )

@@ -230,6 +230,7 @@ class Transfer:
         except TransferError as unknown:
             if unknown.error_class != "range_ignored":
                 raise
+            self._is_deaf = True
             return False
         if kept is None:
             raise error

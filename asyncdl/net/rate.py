@@ -24,6 +24,7 @@ class RateGate:
         clock: Callable[[], float] = time.monotonic,
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
+        self.bytes_per_s = bytes_per_s
         self._bucket = None if bytes_per_s is None else Bucket(bytes_per_s, clock())
         self._clock = clock
         self._sleep = sleep

@@ -38,6 +38,8 @@ async def resolve(target: str, selection: Selection, *, fetcher: Fetcher, endpoi
         if selection.langs or selection.configs or selection.splits or selection.revision:
             what = "a URL" if isinstance(place, UrlTarget) else "a bucket"
             raise UsageError(f"--lang, --config, --split and --revision choose from a dataset, not from {what}")
+        if isinstance(place, UrlTarget) and (selection.include or selection.exclude):
+            raise UsageError("--include and --exclude choose from many files, and a URL is one")
         return (
             resolve_url(place.url) if isinstance(place, UrlTarget) else await resolve_bucket(place, selection, fetcher)
         )

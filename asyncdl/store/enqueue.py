@@ -25,10 +25,14 @@ Staged = tuple[str, int, int | None, str | None, str | None, bool]
 
 @dataclass(frozen=True, slots=True)
 class Enqueued:
-    """n_new: jobs that were added or revived. n_known: downloads that were in the queue already, finished or not."""
+    """n_new: jobs that were added or revived. n_known: downloads that were in the queue already, finished or not.
+
+    others: names under which files of the same local paths were enqueued before; these take their place.
+    """
 
     n_new: int
     n_known: int
+    others: tuple[str, ...] = ()
 
 
 class Enqueue:
@@ -116,9 +120,10 @@ class Enqueue:
             connection.execute(self._q["enqueue_staged"], bindings)
             n_new = connection.changes()
             n_staged = sql.rows(connection, self._q["n_staged"])[0][0]
+            others = [str(name) for (name,) in sql.rows(connection, self._q["others_of_place"])]
             n_later = self._later_stages(connection, bindings, recipe)
             connection.execute(self._q["clear_staged"])
-            return Enqueued(n_new=n_new + n_later, n_known=n_staged - n_new)
+            return Enqueued(n_new=n_new + n_later, n_known=n_staged - n_new, others=tuple(others))
 
         return await self._writer.write(change)
 

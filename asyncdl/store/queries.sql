@@ -188,6 +188,16 @@ ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
     OR (state <> 'running' AND (SELECT changed OR (missing AND state = 'completed')
                                   FROM temp.staged s WHERE s.path = job.path));
 
+-- name: others_of_place
+-- Other names (an http and an https host, two ports) whose files have the local paths of what is staged.
+SELECT DISTINCT old.name
+  FROM temp.staged_subset u CROSS JOIN dataset new ON new.id = u.dataset_id
+  CROSS JOIN dataset old ON old.local_root = new.local_root AND old.subset = new.subset AND old.name <> new.name
+ WHERE EXISTS (SELECT 1 FROM temp.staged s CROSS JOIN job j ON j.dataset_id = old.id AND j.kind = 'download'
+                  AND j.path = s.path AND j.recipe_id = 0 AND j.state IN ('available', 'running', 'completed')
+                WHERE s.subset = u.subset)
+ ORDER BY old.name;
+
 -- name: inherit_take_over
 -- The download that takes the place of one that runs finds its partial open, as after a lease that ran out.
 UPDATE job SET take_over = 1

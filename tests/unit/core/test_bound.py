@@ -150,7 +150,7 @@ def test_what_was_found_long_ago_does_not_count():
 
 def test_a_sentence_names_the_option_that_would_help():
     assert sentence("slots") == "every slot is taken; raise --workers"
-    assert sentence("idle") == "nothing is to be done now"
+    assert sentence("idle") == "what is left waits for its next try, or nothing is left"
 
 
 def test_of_an_unknown_word_nothing_is_said():
