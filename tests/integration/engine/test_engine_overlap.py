@@ -254,7 +254,9 @@ async def test_where_no_range_is_served_any_more_the_file_is_begun_again(bench, 
         await bench.enqueue_known(origin.url, {"a.bin": (SIZE, None)})
         await two_segments_then_stop(bench, origin, lambda _: {"ETag": '"v1"'})
         origin.files, origin.answer = {"a.bin": new}, whole('"v1"')
+        came_bytes = origin.body_bytes
         assert await bench.run(workers=1) == Ended("empty")
+        assert origin.body_bytes - came_bytes < 2 * SIZE, "all of it comes once, and the probes are left early"
     assert bench.file("a.bin", "host").read_bytes() == new
     assert {event.error_class for event in bench.told.of(RequestFailed)} == {"range_ignored"}
 

@@ -35,3 +35,22 @@ def test_a_host_that_could_have_more_does_not_count():
     pacing = opened(Pacing(64, [RememberedPace(HOST, 8, None)]), HOST, 8)
     pacing.closed(HOST)
     assert pacing.state == ""
+
+
+def ticked(pacing):
+    """Three ticks of a second each, all requests open, a steady stream coming in."""
+    for _ in range(3):
+        pacing._ticked_at -= 1.0
+        pacing.came(HOST, 1_000_000)
+        pacing._tick()
+    return pacing
+
+
+def test_a_ceiling_of_ours_is_not_remembered_as_the_hosts():
+    assert ticked(opened(Pacing(2), HOST, 2)).to_remember() == []
+
+
+def test_nothing_is_learned_of_a_host_while_a_limit_of_ours_is_used_up():
+    tried = ticked(opened(Pacing(64), HOST, START))
+    assert not tried.is_full(HOST), "more are tried"
+    assert ticked(opened(Pacing(64, is_limited=lambda: True), HOST, START)).is_full(HOST)
