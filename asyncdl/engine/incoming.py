@@ -7,6 +7,7 @@ and hashed (from the first byte on, as far as there is no gap).
 from __future__ import annotations
 
 import asyncio
+from dataclasses import replace
 
 from asyncdl.core.model import Job
 from asyncdl.core.plan import SEGMENT_BYTES
@@ -62,6 +63,8 @@ class Incoming:
         for known, said in ((self.pinned.validator, pinned.validator), (self.pinned.size_bytes, pinned.size_bytes)):
             if None not in (known, said) and known != said:
                 raise TransferError("remote_changed", f"two answers differ: {known} and {said}")
+        if self.pinned.validator is not None and pinned.validator is None:
+            pinned = replace(self.pinned, size_bytes=pinned.size_bytes)  # an answer without one takes nothing back
         self.pinned = pinned
         self._grown.set()
 

@@ -152,7 +152,9 @@ class Round:
         self._end_if_over()
 
     def _end_if_over(self) -> None:
-        n_waited_for = 0 if self._draining and self.is_deaf else len(self._open)
+        n_waited_for = len(self._open)
+        if self._draining:  # what is in becomes durable by the last sync; it may wait for bytes that another lost
+            n_waited_for = 0 if self.is_deaf else sum(not ask.is_in for ask in self._open)
         idle = n_waited_for == 0 and (self._draining or not (self.can_start or self._n_later))
         if (self._incoming.is_whole or idle) and not self._ended.done():
             self._ended.set_result(None)
@@ -221,9 +223,9 @@ class Round:
             self._incoming.pin(body.pinned)
             limit = self._accept(ask, body)
             await self._receive(ask, response, limit)
-        if limit is None:
+        if limit is None and not self._incoming.is_whole:
             self._incoming.pin(replace(self._incoming.pinned, size_bytes=ask.at))
-        elif ask.at < limit and (ask.stop is None or ask.at < ask.stop):
+        elif limit is not None and ask.at < limit and self._wants_more(ask):
             raise TransferError("short_body", f"the body ended after {ask.at - ask.start} bytes")
         self._note_rate(ask)
         ask.is_in = True
@@ -235,6 +237,9 @@ class Round:
     def _is_beaten(self, ask: Ask) -> bool:
         """Whether other requests have brought all that `ask`, a twin, was for."""
         return ask.is_twin and not ask.is_in and ask.range is not None and ask.range in self._incoming.written
+
+    def _wants_more(self, ask: Ask) -> bool:
+        return not self._incoming.is_whole if ask.stop is None else ask.at < ask.stop
 
     def _note_rate(self, ask: Ask) -> None:
         per_s = (ask.at - ask.start) / max(self._loop.time() - ask.began_at, 1e-3)
@@ -288,6 +293,8 @@ class Round:
                 self._tools.meter.n_bytes += n_new
                 self._tools.pacing.came(self._host, n_new)
             ask.at += len(own)
+            if ask.stop is None and self._incoming.is_whole:
+                return  # what is still to come of a whole object is nobody's wish
             if ask.stop is not None and ask.stop != limit and ask.at >= ask.stop:
                 return
 

@@ -21,6 +21,7 @@ from asyncdl.engine.attempts import Attempts, Done, Unfinished
 from asyncdl.engine.small import Small, without_file
 from asyncdl.engine.tools import Tools
 from asyncdl.engine.transfer import Transfer
+from asyncdl.errors import ConfigError, TransferError
 from asyncdl.store.reader import Reader
 
 LOOK_EVERY_S = 0.5
@@ -120,9 +121,6 @@ class Scheduler:
         )
         self._n_held += len(claimed)
         datasets = {id_: self._reader.dataset(id_) for id_ in {job.dataset_id for job in claimed}}
-        for dataset in datasets.values():
-            if dataset.source == "s3":
-                self._tools.client.credentials.sign_for(dataset.origin)  # it may have been enqueued after the start
         places = [(job, final_path(self._data_dir, datasets[job.dataset_id].local_root, job.path)) for job in claimed]
         small = await self._tools.threads.call(without_file, places)
         for job, final in places:
@@ -143,6 +141,8 @@ class Scheduler:
 
         async def work() -> Done | Unfinished:
             nonlocal transfer
+            if dataset.source == "s3":
+                self._sign_for(dataset)
             if is_small:
                 small = Small(job, dataset, final, self._tools, self._serve)
                 self._begin(small)
@@ -156,6 +156,16 @@ class Scheduler:
             await self._attempts.run(job, dataset, work, lambda: transfer is not None and transfer.progressed)
         finally:
             self._end(job)
+
+    def _sign_for(self, dataset: Dataset) -> None:
+        """Sign what is asked of this bucket; it may have been enqueued after the start, and with other settings.
+
+        Raises TransferError("bad_keys") where the environment has none for it: that is no reason to end a run.
+        """
+        try:
+            self._tools.client.credentials.sign_for(dataset.origin)
+        except ConfigError as error:
+            raise TransferError("bad_keys", error.message) from error
 
     def _begin(self, fetch: Fetch) -> None:
         self._active[fetch.job.id] = fetch

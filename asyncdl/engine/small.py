@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from contextlib import aclosing, suppress
 from pathlib import Path
 
 from asyncdl.core.events import FileQuarantined, RequestFailed
@@ -38,11 +39,13 @@ def is_small(job: Job) -> bool:
 
 def without_file(places: Sequence[tuple[Job, Path]]) -> set[int]:
     """In a thread: return the ids of those small jobs that have no file which could be adopted."""
-    return {
-        job.id
-        for job, final in places
-        if is_small(job) and job.size_bytes is not None and not finished_candidates(final, job.size_bytes)
-    }
+    small = set()
+    for job, final in places:
+        if is_small(job) and job.size_bytes is not None:
+            with suppress(TransferError):  # of this one place: its Transfer meets it too, and its job is charged
+                if not finished_candidates(final, job.size_bytes):
+                    small.add(job.id)
+    return small
 
 
 class Small:
@@ -91,6 +94,9 @@ class Small:
             if error.error_class == "digest_mismatch":
                 self._tools.listen(FileQuarantined(path=self.job.path, error_class=error.error_class))
                 raise
+            task = asyncio.current_task()
+            if task is not None and task.cancelling():
+                raise  # a thread's error goes before a cancellation, which must not begin a Transfer
             self._tools.listen(
                 RequestFailed(path=self.job.path, error_class=error.error_class, message=error.message, wait_s=0.0)
             )
@@ -120,15 +126,15 @@ class Small:
 
     async def _receive(self, response: Response, size_bytes: int) -> memoryview:
         """Return the body. Raises TransferError where it is not size_bytes long."""
-        blocks = response.blocks()
-        first = await anext(blocks, memoryview(b""))
-        if len(first) == size_bytes:
-            return first  # valid until the answer is left: nothing is copied
-        body = bytearray(first)
-        async for block in blocks:
-            body += block
-            if len(body) > size_bytes:
-                break
+        async with aclosing(response.blocks()) as blocks:
+            first = await anext(blocks, memoryview(b""))
+            if len(first) == size_bytes:
+                return first  # valid until the answer is left: nothing is copied
+            body = bytearray(first)
+            async for block in blocks:
+                body += block
+                if len(body) > size_bytes:
+                    break
         if len(body) != size_bytes:
             kind = "short_body" if len(body) < size_bytes else "too_large"
             raise TransferError(kind, f"{len(body)} bytes came of {size_bytes}")

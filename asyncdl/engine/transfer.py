@@ -44,6 +44,7 @@ class Transfer:
     def __init__(self, job: Job, dataset: Dataset, final: Path, tools: Tools, wake: Callable[[Transfer], None]) -> None:
         self.job = job
         self._is_listed = dataset.source == "s3"  # then the validator is the listing's, not that of the first answer
+        self._listed_validator = job.validator if self._is_listed else None
         self._tools = tools
         self._wake = partial(wake, self)
         self._final = final
@@ -172,7 +173,9 @@ class Transfer:
         self._take_over = False
         incoming = Incoming(self.job, self._tools, opened, self._pinned, had)
         if had != self._had:
-            await self._tools.jobs.forget_bytes(self.job)  # or a kill would leave the queue believing in a hole
+            await self._tools.jobs.forget_bytes(
+                self.job, validator=self._listed_validator
+            )  # or a kill would leave the queue believing in a hole
         try:
             found = await self._bring(opened, incoming)
         finally:
@@ -198,7 +201,7 @@ class Transfer:
             error = TransferError("remote_changed", "what is had is not what is served now")
             if not await self._is_still_the_one(opened, incoming, error):
                 incoming.had = incoming.written = RangeSet()  # all of it comes again anyway
-                await self._tools.jobs.forget_bytes(self.job)
+                await self._tools.jobs.forget_bytes(self.job, validator=self._listed_validator)
         try:
             return await self._run_round(incoming)
         except TransferError as error:
@@ -255,7 +258,7 @@ class Transfer:
         """Publish the file whose bytes are all there, or keep it aside if they are the wrong ones."""
         await self._tools.jobs.check_held(self.job)
         if not is_right(self.job, digester):
-            await self._tools.jobs.forget_bytes(self.job)
+            await self._tools.jobs.forget_bytes(self.job, validator=self._listed_validator)
             await self._tools.threads.call(partial.quarantine)
             self._tools.listen(FileQuarantined(path=self.job.path, error_class="digest_mismatch"))
             raise mismatch(self.job, digester)

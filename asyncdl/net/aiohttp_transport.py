@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import errno
 import socket
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterator, Mapping
 from contextlib import asynccontextmanager, contextmanager
 from typing import Self
 from urllib.parse import urlsplit
@@ -126,7 +126,7 @@ class AiohttpResponse:
         self.status = response.status
         self.headers: Mapping[str, str] = {name.lower(): value for name, value in response.headers.items()}
 
-    async def blocks(self) -> AsyncIterator[memoryview]:
+    async def blocks(self) -> AsyncGenerator[memoryview, None]:
         gathered = bytearray()
         try:
             while block := await self._read_some():

@@ -33,6 +33,9 @@ SMALL_REST_BYTES = 16 << 10
 SMALL_REST_S = 1.0
 """What is left of a body that nobody wants is read up to this, to keep the connection. Guess."""
 
+READ_STATUSES = frozenset({200, 206, 400, 401, 403})
+"""Answers whose bodies are read: of a refusal it says why, and AWS sends those without a Content-Length."""
+
 Key = tuple[Origin, bool]
 
 
@@ -125,9 +128,10 @@ class BodyTransport:
             except BaseException:
                 self._let_go(connection)
                 raise
-            if head.body_bytes is None and head.status in (200, 206):
+            if head.body_bytes is None and head.status in READ_STATUSES:
                 self._let_go(connection)
-                self._odd_until[key[0]] = self._loop.time() + ODD_FOR_S
+                if head.status in (200, 206):
+                    self._odd_until[key[0]] = self._loop.time() + ODD_FOR_S
                 return None
             return connection, ConnectionResponse(connection, head)
 

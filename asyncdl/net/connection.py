@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import deque
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from typing import cast
 
 from asyncdl.errors import TransferError
@@ -133,7 +133,7 @@ class Connection(asyncio.BufferedProtocol):
     def _begin_body(self, head: Head, rest: bytes) -> None:
         """rest: what came with the head; more than the body has ends the connection."""
         n_body = head.body_bytes or 0
-        self._keeps_alive = head.keeps_alive and len(rest) <= n_body
+        self._keeps_alive = head.keeps_alive and head.body_bytes is not None and len(rest) <= n_body
         self._n_left = n_body
         self._rest = memoryview(rest)[:n_body]
         self.last_at = self._loop.time() if n_body else None
@@ -306,7 +306,7 @@ class ConnectionResponse:
         self.status = head.status
         self.headers: Mapping[str, str] = head.headers
 
-    async def blocks(self) -> AsyncIterator[memoryview]:
+    async def blocks(self) -> AsyncGenerator[memoryview, None]:
         while (block := await self._connection.next_block()) is not None:
             yield block
 

@@ -104,8 +104,8 @@ class RemoteObject:
                     now=time.time(),
                 )
             except TransferError as error:
-                if error.error_class == "url_expired" and self._location is location:
-                    self._location = None
+                if error.error_class == "url_expired":
+                    self._location = None if self._location is location else self._location
                 elif response.status in (400, 401, 403) and "xml" in response.headers.get("content-type", ""):
                     raise refusal_of(await response.read(ERROR_BYTES)) or error from None
                 raise

@@ -10,7 +10,7 @@ from collections import deque
 from collections.abc import Callable
 
 MAX_SLAB_BYTES = 1 << 20
-"""One pwrite. 4 MiB slabs cost the same CPU within the noise (0.90 and 0.88 s/GiB), and eight times the memory."""
+"""One pwrite. 4 MiB slabs cost the same CPU within the noise (0.90 and 0.88 s/GiB), and four times the memory."""
 
 MIN_SLAB_BYTES = 32 << 10
 """Below it a thread hop costs more than the write it carries. Guess."""
@@ -23,7 +23,7 @@ class Slabs:
     """Owner of the slabs. Who takes one gives it back; who finds none is called when one comes back.
 
     n_slots: how many connections there may be. Each can have one slab to fill and there are as many again for those
-    in flight to the disk, however many slots there are: a slab half full on a silent connection starves nobody.
+    in flight to the disk, up to 1536 slots: a slab half full on a silent connection starves nobody.
     """
 
     def __init__(self, n_slots: int, *, budget_bytes: int = BUDGET_BYTES) -> None:

@@ -1,12 +1,12 @@
 """One HTTP hop: a Request goes out, a Response comes back, redirects are answers like any other.
 
-The protocol has three implementations: `net.body_transport`, which carries the bodies, `net.aiohttp_transport` for
-control requests and odd servers, and the scripted one of the tests.
+Implementations: `net.body_transport`, which carries the bodies, `net.aiohttp_transport` for control requests and odd
+servers (`net.odd_transport` makes it when it is needed), and the scripted one of the tests.
 """
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, Mapping
 from contextlib import AbstractAsyncContextManager
 from dataclasses import dataclass, field
 from typing import Protocol
@@ -35,7 +35,7 @@ class Response(Protocol):
     @property
     def headers(self) -> Mapping[str, str]: ...
 
-    def blocks(self) -> AsyncIterator[memoryview]:
+    def blocks(self) -> AsyncGenerator[memoryview, None]:
         """Yield the body's blocks in order, each valid until the next is asked for.
 
         Raises TransferError when it ends early, stalls or breaks, after all that came before.

@@ -101,9 +101,9 @@ class Jobs:
         }  # fmt: skip
         await self._fenced("progress", bindings)
 
-    async def forget_bytes(self, job: Job) -> None:
-        """Record that nothing of the object is had any more."""
-        await self._fenced("forget_bytes", _lease(job))
+    async def forget_bytes(self, job: Job, *, validator: str | None = None) -> None:
+        """Record that nothing of the object is had any more. validator: what a listing names, which stays true."""
+        await self._fenced("forget_bytes", _lease(job) | {"validator": validator})
 
     async def _fenced(self, name: str, bindings: dict[str, object]) -> None:
         def change(connection: apsw.Connection) -> None:

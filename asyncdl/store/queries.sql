@@ -52,7 +52,7 @@ RETURNING started_at;
 
 -- name: forget_bytes
 -- The object changed or its content is wrong: nothing of it is had any more.
-UPDATE job SET had = '', validator = NULL, done_bytes = 0
+UPDATE job SET had = '', validator = :validator, done_bytes = 0
  WHERE id = :id AND owner = :owner AND attempt = :attempt AND state = 'running';
 
 -- name: crashes

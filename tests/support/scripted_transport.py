@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from contextlib import asynccontextmanager
 from inspect import isawaitable
 from urllib.parse import urlsplit
@@ -83,7 +83,7 @@ class ScriptedResponse:
             self.headers.setdefault("content-length", str(reply.announced_bytes))
         self.is_read = reply.framing == "length" and reply.announced_bytes == 0
 
-    async def blocks(self) -> AsyncIterator[memoryview]:
+    async def blocks(self) -> AsyncGenerator[memoryview, None]:
         reply, n_bytes = self._reply, 0
         for block in reply.blocks:
             if reply.framing == "length":
