@@ -270,7 +270,7 @@ class Round:
             asked = [ByteRange(0, ask.stop)] if ask.stop else []
             self._todo = gaps(size_bytes, self._incoming.written.union(asked))
             self._wake()
-        return body.stop
+        return size_bytes if body.stop is None else body.stop  # a body that just ends does not say the size
 
     def _abandon_ranges(self) -> None:
         """From here on the object comes whole, in one request; ranges that failed are not asked for again."""

@@ -595,6 +595,48 @@ async def test_a_refusal_without_a_length_says_nothing_of_the_origin(framing, st
         assert len(server.heard) == 2
 
 
+@pytest.mark.parametrize("status", [400, 401, 403])
+@pytest.mark.parametrize("framing", ["chunked", "close"])
+async def test_why_access_is_refused_is_read_though_it_comes_without_a_length(framing, status):
+    answers = [Reply(status, {}, (b"<Code>Expired", b"Token</Code>"), framing=framing)] * 2 + [whole(SMALL)]
+    async with LyingServer(answers) as server, with_bodies() as transport:
+        async with transport.open(Request(f"{server.url}/x")) as response:
+            assert response.status == status
+            assert await response.read(1000) == b"<Code>ExpiredToken</Code>"
+        assert not transport._odd_until, "it says nothing of the origin's other bodies"
+        assert await get(transport, f"{server.url}/x") == SMALL
+        assert len(server.heard) == 3
+
+
+async def test_the_late_body_of_a_refusal_without_a_length_is_no_part_of_the_next_answer():
+    """It comes when the next request does, if that goes out over the same connection."""
+    asked = []
+
+    async def talk(reader, writer):
+        connection = len(set(asked))
+        while not reader.at_eof():
+            try:
+                await reader.readuntil(b"\r\n\r\n")
+            except asyncio.IncompleteReadError:
+                break
+            if connection == 1:
+                writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % len(SMALL) + SMALL)
+            elif asked:
+                writer.write(b"2\r\nno\r\n0\r\n\r\n")
+            else:
+                writer.write(b"HTTP/1.1 404 Not Found\r\nTransfer-Encoding: chunked\r\n\r\n")
+            asked.append(connection)
+        writer.close()
+
+    async with await asyncio.start_server(talk, "127.0.0.1", 0) as server, with_bodies() as transport:
+        url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/x"
+        async with transport.open(Request(url)) as response:
+            assert response.status == 404
+        assert await get(transport, url) == SMALL
+        assert transport._dialer._failures.total() == 0, "nobody is to blame"
+    assert asked == [0, 1]
+
+
 async def test_a_head_that_only_a_lenient_parser_reads_is_left_to_the_other_transport():
     async with LyingServer([b"HTTP/1.1 200 OK\nContent-Length: 2\n\nhi"] * 2) as server, with_bodies() as transport:
         assert await get(transport, f"{server.url}/x") == b"hi"

@@ -6,7 +6,15 @@ import traceback
 
 import pytest
 
-from asyncdl.errors import TransferError
+from asyncdl.core.reply import Pinned
+from asyncdl.core.s3_keys import S3Keys
+from asyncdl.core.secret import Secret
+from asyncdl.errors import ConfigError, TransferError
+from asyncdl.net.client import Client
+from asyncdl.net.credentials import Credentials
+from asyncdl.net.gates import Gates
+from asyncdl.net.remote import RemoteObject
+from asyncdl.net.s3_access import require_access
 from asyncdl.net.transport import Request
 from tests.support.lying_server import LyingServer
 from tests.support.replies import Reply
@@ -181,3 +189,28 @@ async def test_a_signed_url_is_in_no_text_of_an_error_of_the_real_client(real):
         error = await error_of(real, f"{server.url}/x?X-Amz-Signature=canary")
     assert error.error_class == "odd_reply"
     assert "canary" not in "".join(traceback.format_exception(error))
+
+
+REFUSALS = {
+    "ExpiredToken": (400, "keys_expired"),
+    "InvalidAccessKeyId": (403, "bad_keys"),
+    "Unauthorized": (401, "bad_keys"),
+}
+
+
+@pytest.mark.parametrize("framing", ["length", "chunked"])
+@pytest.mark.parametrize("code", REFUSALS)
+async def test_s3_says_why_it_refuses_whether_its_answer_has_a_length_or_not(real, code, framing):
+    status, error_class = REFUSALS[code]
+    document = f"<?xml version='1.0'?><Error><Code>{code}</Code></Error>".encode()
+    reply = Reply(status, {"Content-Type": "application/xml"}, (document,), framing=framing)
+    async with LyingServer(lambda _heard: reply) as server, real() as transport:
+        keys = S3Keys(aws_endpoint=server.url, aws_key_id="AKIA", aws_secret=Secret("canary"))
+        client = Client(transport, Credentials("https://hub.test", None, keys), Gates(), allow_private=True)
+        url = f"{server.url}/bucket/key"
+        with pytest.raises(ConfigError):
+            await require_access(client, url)
+        with pytest.raises(TransferError) as caught:
+            async with RemoteObject(client, url).open(None, Pinned(5)):
+                pytest.fail("a refusal was taken for the object")
+    assert caught.value.error_class == error_class

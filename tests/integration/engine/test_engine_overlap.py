@@ -3,8 +3,10 @@
 import asyncio
 import hashlib
 import random
+import threading
 
 import pytest
+from aiohttp.web import StreamResponse
 
 from asyncdl.core.events import RequestFailed
 from asyncdl.core.model import Digest
@@ -12,10 +14,11 @@ from asyncdl.core.overlap import WINDOW_BYTES
 from asyncdl.core.plan import SEGMENT_BYTES
 from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
-from asyncdl.disk.partial import open_partial
+from asyncdl.disk.partial import Partial, open_partial
 from asyncdl.engine.overlap import Window, look_again
 from asyncdl.engine.run import Ended
-from tests.support.origin import Origin, asked_range, part, whole
+from asyncdl.net.slabs import MAX_SLAB_BYTES
+from tests.support.origin import Origin, asked_range, part, ranged, whole
 
 SIZE = 5 * SEGMENT_BYTES + 17
 CONTENT = random.Random(11).randbytes(SIZE)
@@ -258,6 +261,45 @@ async def test_where_no_range_is_served_any_more_the_file_is_begun_again(bench, 
         assert await bench.run(workers=1) == Ended("empty")
         assert origin.body_bytes - came_bytes < 2 * SIZE, "all of it comes once, and the probes are left early"
     assert bench.file("a.bin", "host").read_bytes() == new
+    assert {event.error_class for event in bench.told.of(RequestFailed)} == {"range_ignored"}
+
+
+async def test_of_a_whole_object_nothing_is_read_behind_the_last_byte_that_was_missing(
+    bench, short_waits, even_segments, at_once, monkeypatch
+):
+    """The second of two segments is had when the host turns deaf; what comes of it again is nobody's wish."""
+    content, left = CONTENT[: 2 * SEGMENT_BYTES], threading.Event()
+    feed, serve = Partial.feed, ranged()
+
+    async def without_the_first(origin, request, data):
+        start, stop = asked_range(request, len(data))
+        if start == 0:
+            await part(data, start, stop, {"ETag": '"v1"'}).prepare(request)
+            await asyncio.Event().wait()
+        return await serve(origin, request, data)
+
+    async def stuck_in_the_second(origin, request, data):
+        response = StreamResponse(headers={"ETag": '"v1"', "Content-Length": str(len(data))})
+        try:
+            await origin.send(request, response, data[: SEGMENT_BYTES + 4 * MAX_SLAB_BYTES])
+            await asyncio.Event().wait()
+        finally:
+            if "Range" not in request.headers:
+                left.set()
+
+    def after_it_was_left(self, digester, start, stop):
+        assert left.wait(20), "the digest alone ended the request"
+        feed(self, digester, start, stop)
+
+    async with Origin({"a.bin": content}, without_the_first) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (len(content), digest_of(content))})
+        async with bench.running(workers=2):
+            await bench.until(lambda: bench.row("a.bin")["had"] == f"{SEGMENT_BYTES}-{2 * SEGMENT_BYTES}")
+            bench.engine.stop()
+        origin.answer = stuck_in_the_second
+        monkeypatch.setattr(Partial, "feed", after_it_was_left)
+        assert await bench.run(workers=2) == Ended("empty")
+    assert bench.file("a.bin", "host").read_bytes() == content
     assert {event.error_class for event in bench.told.of(RequestFailed)} == {"range_ignored"}
 
 

@@ -16,9 +16,11 @@ from asyncdl.core.overlap import WINDOW_BYTES
 from asyncdl.core.plan import MIN_SHARE_BYTES, SEGMENT_BYTES
 from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.disk.partial import Partial
+from asyncdl.engine.incoming import Incoming
 from asyncdl.engine.meter import Meter
 from asyncdl.engine.pacing import Pacing
 from asyncdl.engine.run import Ended
+from asyncdl.errors import TransferError
 from asyncdl.net.body_transport import BodyTransport
 from tests.support.origin import BLOCK_BYTES, Origin, asked_range, part, ranged
 
@@ -350,6 +352,50 @@ async def test_a_request_whose_end_was_taken_while_it_wrote_past_it_is_over(benc
                 await over.wait()
             rest.set()
             assert await ended == Ended("empty")
+    assert bench.file("a.bin", "host").read_bytes() == content
+
+
+@pytest.fixture
+def in_first(monkeypatch):
+    """Set once all of a request that began at 0 is in, and waits to be durable."""
+    waits, make_durable = asyncio.Event(), Incoming.make_durable
+
+    async def noted(self, start, stop):
+        if start == 0:
+            waits.set()
+        await make_durable(self, start, stop)
+
+    monkeypatch.setattr(Incoming, "make_durable", noted)
+    return waits
+
+
+async def test_a_drain_waits_for_no_bytes_that_another_request_lost(
+    bench, even_segments, at_once, at_the_least, in_first, monkeypatch
+):
+    """The twin left to the first request what that one was writing just then, and the disk did not take it."""
+    content = CONTENT[: SEGMENT_BYTES + 100]
+    begun, go_on = threading.Event(), threading.Event()
+    write = Partial.write
+
+    def once_full(self, at, block):
+        if at == 0 and not begun.is_set():
+            begun.set()
+            assert go_on.wait(END_S)
+            raise TransferError("no_room", "no room", retry_after_s=0.0)
+        write(self, at, block)
+
+    monkeypatch.setattr(Partial, "write", once_full)
+    async with Origin({"a.bin": content}) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
+        async with bench.running(workers=4) as ended, asyncio.timeout(END_S):
+            await in_first.wait()
+            bench.engine.drain()
+            go_on.set()
+            assert await ended == Ended("drained")
+        row = bench.row("a.bin")
+        assert (row["state"], row["failures"]) == ("available", 0)
+        assert not row["had"].startswith("0-"), "what was lost is not had"
+        assert await bench.run() == Ended("empty")
     assert bench.file("a.bin", "host").read_bytes() == content
 
 
