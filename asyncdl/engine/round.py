@@ -232,6 +232,8 @@ class Round:
         if rest := self._rest_of(ask):
             self._ask_again(rest, wait_s=0.0)  # a shorter range than asked for is lawful (RFC 9110 §14.2)
         self._cancel(one for one in self._open if self._is_beaten(one))
+        if self._draining:
+            self._end_if_over()  # what it waits for may have been lost by another one that has ended
         await self._incoming.make_durable(ask.start, ask.at)
 
     def _is_beaten(self, ask: Ask) -> bool:

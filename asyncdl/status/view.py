@@ -48,11 +48,10 @@ def headline(shot: Snapshot) -> str:
     n_files = sum(n for state, n in downloads.items() if state != State.CANCELLED)
     n_done = downloads.get(State.COMPLETED, 0)
     known = bytes_text(shot.known_bytes)
-    parts = [
-        state_text(shot),
-        f"{n_done:,}/{count_text(n_files, 'file')}",
-        f"{bytes_text(shot.done_bytes)} of {known} ({share_text(shot.done_bytes, shot.known_bytes)})",
-    ]
+    share = f"{bytes_text(shot.done_bytes)} of {known} ({share_text(shot.done_bytes, shot.known_bytes)})"
+    if shot.known_bytes == 0 and n_done < n_files:
+        share = "size unknown"
+    parts = [state_text(shot), f"{n_done:,}/{count_text(n_files, 'file')}", share]
     if shot.per_s > 0:
         parts.append(f"{bytes_text(shot.per_s)}/s")
     if shot.eta_s:
@@ -106,7 +105,8 @@ def dataset_cells(shot: Snapshot) -> tuple[list[DatasetCells], str]:
 
 
 def _cells(row: DatasetState) -> DatasetCells:
-    by_bytes = row.known_bytes > 0
+    is_short = row.n_files_done < row.n_files and row.done_bytes >= row.known_bytes  # the rest is of unknown size
+    by_bytes = row.known_bytes > 0 and not is_short
     done, known = (row.done_bytes, row.known_bytes) if by_bytes else (row.n_files_done, row.n_files)
     return DatasetCells(
         group=display(f"{row.name} at {row.revision[:12]}" if row.revision else row.name),

@@ -387,7 +387,7 @@ async def test_a_drain_waits_for_no_bytes_that_another_request_lost(
     monkeypatch.setattr(Partial, "write", once_full)
     async with Origin({"a.bin": content}) as origin:
         await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
-        async with bench.running(workers=4) as ended, asyncio.timeout(END_S):
+        async with bench.running(workers=512) as ended, asyncio.timeout(END_S):  # so many have small slabs
             await in_first.wait()
             bench.engine.drain()
             go_on.set()
@@ -545,3 +545,36 @@ async def test_an_end_while_a_rest_is_shared_loses_nothing_and_asks_for_nothing_
         assert all(len(one) <= WINDOW_BYTES or had.missing(one) == [one] for one in again), "but to compare"
     assert_each_byte_once(writes, size_bytes)
     assert bench.file("a.bin", "host").read_bytes() == CONTENT[:size_bytes]
+
+
+async def test_a_drain_ends_when_the_last_request_comes_in_after_another_lost_its_bytes(
+    bench, even_segments, at_once, at_the_least, meter, monkeypatch
+):
+    """The first one fails while its twin still writes the rest: then nobody else is left to say that it is over."""
+    content = CONTENT[: SEGMENT_BYTES + 100]
+    lost, lose, begun, go_on = (threading.Event() for _ in range(4))
+    write, n_lost = Partial.write, 0
+
+    def once_full(self, at, block):
+        nonlocal n_lost
+        if at == 0 and not lost.is_set():
+            n_lost = len(block)
+            lost.set()
+            assert lose.wait(END_S)
+            raise TransferError("no_room", "no room", retry_after_s=0.0)
+        if lost.is_set() and at == n_lost and not begun.is_set():
+            begun.set()
+            assert go_on.wait(END_S)
+        write(self, at, block)
+
+    monkeypatch.setattr(Partial, "write", once_full)
+    async with Origin({"a.bin": content}) as origin:
+        await bench.enqueue_known(origin.url, {"a.bin": (len(content), None)})
+        async with bench.running(workers=512) as ended, asyncio.timeout(END_S):  # so many have small slabs
+            await bench.until(lambda: begun.is_set() and meter.n_requests == 2)
+            bench.engine.drain()
+            lose.set()
+            await bench.until(lambda: meter.n_requests == 1)
+            go_on.set()
+            assert await ended == Ended("drained")
+    assert bench.row("a.bin")["state"] == "available"

@@ -57,6 +57,12 @@ def test_work_without_a_living_engine_is_waiting():
     assert view.headline(shot(engines=(engine(is_alive=False),), per_s=0)).startswith("waiting, ")
 
 
+def test_bytes_that_nobody_knows_are_not_called_all_there():
+    none_known = shot(known_bytes=0, done_bytes=0)
+    assert "size unknown" in view.headline(none_known)
+    assert "100%" not in view.headline(none_known)
+
+
 def test_a_finished_queue_is_done_and_has_no_eta():
     done = shot(jobs={"download": {"completed": 4}}, done_bytes=1000, remaining_bytes=0, per_s=0)
     assert view.headline(done) == "done, 4/4 files, 1000 B of 1000 B (100%)"
