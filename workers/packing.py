@@ -35,8 +35,8 @@ class Rules:
     seq_lengths: bool = False
 
 
-class Concat:
-    """The stream of documents, cut every max_seq_length ids: nothing is reordered, and only the end is padded.
+class _Packer:
+    """What every way of packing counts.
 
     n_documents: ended so far. n_tokens, n_padding, n_dropped: of the sequences given back; BOS and EOS count.
     """
@@ -44,8 +44,6 @@ class Concat:
     def __init__(self, rules: Rules) -> None:
         self._rules = rules
         self._delimiter = Delimiter(rules)
-        self._carry = np.empty(0, np.int32)
-        self._ends = np.empty(0, np.int64)  # of documents, counted from the start of the carry
         self.n_tokens = self.n_padding = self.n_dropped = 0
 
     @property
@@ -55,6 +53,15 @@ class Concat:
     @property
     def histogram(self) -> tuple[int, ...]:
         return self._delimiter.histogram
+
+
+class Concat(_Packer):
+    """The stream of documents, cut every max_seq_length ids: nothing is reordered, and only the end is padded."""
+
+    def __init__(self, rules: Rules) -> None:
+        super().__init__(rules)
+        self._carry = np.empty(0, np.int32)
+        self._ends = np.empty(0, np.int64)  # of documents, counted from the start of the carry
 
     def add(self, flat: NDArray[np.int32], offsets: NDArray[np.int64], *, ends: bool = True) -> Sequences:
         """Take texts flat[offsets[i]:offsets[i + 1]]; give back the sequences they completed.
@@ -99,26 +106,16 @@ class Concat:
         return np.split(pieces, np.cumsum(np.bincount((cuts - 1) // length))[:-1])
 
 
-class BestFit:
+class BestFit(_Packer):
     """Whole documents share a sequence with those that fill it best; only longer ones are cut.
 
     Packed within windows of documents, so that memory is bounded; sequences come in the order of their first
-    document. Counts as `Concat` does.
+    document.
     """
 
     def __init__(self, rules: Rules) -> None:
-        self._rules = rules
-        self._delimiter = Delimiter(rules)
+        super().__init__(rules)
         self._window = Window(rules.max_seq_length, rules.pad_id)
-        self.n_tokens = self.n_padding = self.n_dropped = 0
-
-    @property
-    def n_documents(self) -> int:
-        return self._delimiter.n_documents
-
-    @property
-    def histogram(self) -> tuple[int, ...]:
-        return self._delimiter.histogram
 
     def add(self, flat: NDArray[np.int32], offsets: NDArray[np.int64], *, ends: bool = True) -> Sequences:
         """As `Concat.add`."""

@@ -210,7 +210,9 @@ def spent_quotas(headers: Mapping[str, str]) -> dict[str, float]:
     Item names as the host gives them, without quotes (draft-ietf-httpapi-ratelimit-headers: r remaining, t reset).
     """
     spent: dict[str, float] = {}
-    for item in headers.get("ratelimit", "").split(","):
+    if "ratelimit" not in headers:
+        return spent  # most answers; each one is looked at
+    for item in headers["ratelimit"].split(","):
         name, *parameters = (part.strip() for part in item.split(";"))
         said = dict(parameter.partition("=")[::2] for parameter in parameters)
         remaining, reset = _COUNT.fullmatch(said.get("r", "")), _COUNT.fullmatch(said.get("t", ""))

@@ -14,6 +14,7 @@ from asyncdl.core.ranges import ByteRange, RangeSet
 from asyncdl.core.reply import Pinned
 from asyncdl.disk.digester import Digester
 from asyncdl.disk.partial import Partial
+from asyncdl.engine.checked import is_right
 from asyncdl.engine.incoming import HASH_STEP_BYTES
 from asyncdl.engine.landing import Again
 from asyncdl.engine.tools import Tools
@@ -104,8 +105,3 @@ class Repair(Again):
         if self._is_unsynced:
             self._is_unsynced = False
             await self._tools.threads.call(self._partial.sync)
-
-
-def is_right(job: Job, found: Digester) -> bool:
-    """Whether the bytes are those that were promised; without a promise any are."""
-    return job.digest is None or found.hexdigest() == job.digest.hex

@@ -21,6 +21,7 @@ from asyncdl.disk.layout import corrupted_path
 from asyncdl.disk.partial import finished_candidates
 from asyncdl.disk.whole import publish_whole
 from asyncdl.engine.attempts import Done, Unfinished
+from asyncdl.engine.checked import done, is_right, mismatch
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
@@ -50,8 +51,6 @@ def without_file(places: Sequence[tuple[Job, Path]]) -> set[int]:
 
 class Small:
     """One try at one artifact. `run` once. wake: called with this when it waits for a slot."""
-
-    progressed = False
 
     def __init__(self, job: Job, dataset: Dataset, final: Path, tools: Tools, wake: Callable[[Small], None]) -> None:
         self.job = job
@@ -144,21 +143,8 @@ class Small:
         """In a thread: hash, compare, publish; or keep aside and raise TransferError("digest_mismatch")."""
         digester = Digester(self.job.digest, len(content))
         digester.update(content)
-        if self.job.digest is not None and digester.hexdigest() != self.job.digest.hex:
+        if not is_right(self.job, digester):
             publish_whole(corrupted_path(self._final), content)
             raise mismatch(self.job, digester)
         publish_whole(self._final, content)
         return digester
-
-
-def mismatch(job: Job, digester: Digester) -> TransferError:
-    """Return the error of a file whose bytes are not those that were promised."""
-    assert job.digest is not None
-    wrong = f"{job.digest.name} is {digester.hexdigest()}, not {job.digest.hex}"
-    return TransferError("digest_mismatch", f"{job.path}: {wrong}")
-
-
-def done(job: Job, size_bytes: int, digester: Digester, *, adopted: bool = False) -> Done:
-    """Return how a download is settled whose bytes are in place."""
-    checks = ["size"] * (job.size_bytes is not None) + ["digest"] * (job.digest is not None)
-    return Done(size_bytes, {"checks": checks, "sha256": digester.sha256(), "adopted": adopted})

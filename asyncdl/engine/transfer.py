@@ -21,12 +21,12 @@ from asyncdl.disk import partial as disk
 from asyncdl.disk.digester import Digester
 from asyncdl.disk.partial import Partial
 from asyncdl.engine.attempts import Done, Unfinished
+from asyncdl.engine.checked import done, is_right, mismatch
 from asyncdl.engine.incoming import HASH_STEP_BYTES, Incoming
 from asyncdl.engine.landing import Landing
 from asyncdl.engine.overlap import look_again
-from asyncdl.engine.repair import Repair, is_right
+from asyncdl.engine.repair import Repair
 from asyncdl.engine.round import Round
-from asyncdl.engine.small import done, mismatch
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
@@ -130,7 +130,7 @@ class Transfer:
             if digest is None and not (complete and candidate == self._final):
                 continue
             found = await self._digest_of(candidate, size_bytes, digest)
-            if digest is None or found.hexdigest() == digest.hex:
+            if is_right(self.job, found):
                 await self._tools.threads.call(disk.adopt, candidate, self._final)
                 return done(self.job, size_bytes, found, adopted=True)
         return None
@@ -173,9 +173,8 @@ class Transfer:
         self._take_over = False
         incoming = Incoming(self.job, self._tools, opened, self._pinned, had)
         if had != self._had:
-            await self._tools.jobs.forget_bytes(
-                self.job, validator=self._listed_validator
-            )  # or a kill would leave the queue believing in a hole
+            # Or a kill would leave the queue believing in a hole.
+            await self._tools.jobs.forget_bytes(self.job, validator=self._listed_validator)
         try:
             found = await self._bring(opened, incoming)
         finally:

@@ -60,10 +60,11 @@ class _Resolver(AbstractResolver):
 class AiohttpTransport:
     """Owner of two sessions, one of them guarded. Use as a context manager."""
 
-    def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S) -> None:
+    def __init__(self, *, stall_timeout_s: float = STALL_TIMEOUT_S, way_out: WayOut | None = None) -> None:
+        """way_out: by which somebody else goes, too; otherwise one of its own."""
         self._timeout = aiohttp.ClientTimeout(total=None, sock_connect=CONNECT_TIMEOUT_S, sock_read=stall_timeout_s)
         self._stall_timeout_s = stall_timeout_s
-        self.way_out = WayOut()
+        self.way_out = way_out or WayOut()
 
     async def __aenter__(self) -> Self:
         self._session = self._new_session(guarded=False)

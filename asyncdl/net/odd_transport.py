@@ -34,7 +34,7 @@ class OddTransport:
         if self._inner is None:
             from asyncdl.net.aiohttp_transport import AiohttpTransport
 
-            transport = AiohttpTransport(stall_timeout_s=self._stall_timeout_s)
+            transport = AiohttpTransport(stall_timeout_s=self._stall_timeout_s, way_out=self.way_out)
             self._inner = transport  # before the first await: there shall be one
             await self._stack.enter_async_context(transport)
         async with self._inner.open(request) as response:
