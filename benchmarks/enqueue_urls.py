@@ -12,11 +12,11 @@ import sys
 import time
 from pathlib import Path
 
-from asyncdl.core.model import Artifact, Dataset
+from asyncdl.core.model import Artifact
 from asyncdl.core.names import folder_of, safe_path
 from asyncdl.sources.urls import resolve_url
 from asyncdl.store import migrate
-from asyncdl.store.enqueue import STAGE_BATCH, Enqueue
+from asyncdl.store.enqueue import STAGE_BATCH, Enqueue, template_of
 from asyncdl.store.writer import Writer
 
 
@@ -25,18 +25,9 @@ async def main(folder: str, names: Path, queue: Path) -> None:
     [folder_path] = [folder_of(artifact.path) async for artifact in resolved.artifacts]
     files = [line.split() for line in names.read_text(encoding="utf-8").splitlines()]
     artifacts = [Artifact(safe_path(f"{folder_path}/{name}"), int(size), None) for name, size in files]
-    template = Dataset(
-        name=resolved.name,
-        revision=resolved.revision,
-        subset="",
-        source=resolved.source,
-        origin=resolved.origin,
-        local_root=resolved.local_root,
-        text_field=resolved.text_field,
-    )
     writer = Writer(migrate.open_writer(queue), queue)
     try:
-        enqueue = Enqueue(writer, template, now=time.time())
+        enqueue = Enqueue(writer, template_of(resolved), now=time.time())
         for start in range(0, len(artifacts), STAGE_BATCH):
             batch = artifacts[start : start + STAGE_BATCH]
             await enqueue.stage([(folder_path, artifact, True) for artifact in batch])

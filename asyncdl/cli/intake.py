@@ -17,7 +17,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from asyncdl.cli.recipe import make_recipe
-from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
+from asyncdl.core.model import Artifact, Recipe, Resolved
 from asyncdl.core.names import SafePath, folder_of
 from asyncdl.core.stages import is_parquet
 from asyncdl.disk import layout, room
@@ -25,7 +25,7 @@ from asyncdl.errors import UsageError
 from asyncdl.net.fetch import Fetcher, make_fetcher
 from asyncdl.settings import Settings
 from asyncdl.sources.resolve import Selection, resolve
-from asyncdl.store.enqueue import STAGE_BATCH, Enqueue, Enqueued
+from asyncdl.store.enqueue import STAGE_BATCH, Enqueue, Enqueued, template_of
 from asyncdl.store.migrate import open_writer
 from asyncdl.store.reader import Reader
 from asyncdl.store.writer import Writer
@@ -223,16 +223,7 @@ async def _enqueue(found: Settings, resolved: Resolved) -> AsyncIterator[Enqueue
     case_sensitive = await asyncio.to_thread(tells_case_apart, found.data_dir)
     writer = Writer(await asyncio.to_thread(open_writer, found.queue), found.queue)
     try:
-        template = Dataset(
-            name=resolved.name,
-            revision=resolved.revision,
-            subset="",
-            source=resolved.source,
-            origin=resolved.origin,
-            local_root=resolved.local_root,
-            text_field=resolved.text_field,
-        )
-        yield Enqueue(writer, template, now=time.time(), case_sensitive=case_sensitive)
+        yield Enqueue(writer, template_of(resolved), now=time.time(), case_sensitive=case_sensitive)
     finally:
         await asyncio.to_thread(writer.close)  # it waits for the lock that an engine may hold
 

@@ -110,7 +110,7 @@ class Partial:
             os.ftruncate(self._fd, size_bytes)
             os.fsync(self._fd)
             _require_own(self._path, self._fd)
-            _rename(self._path, self.final)
+            rename_within(self._path, self.final)
             self._is_allocated = False  # it is cut to its size
             sync_folder(self.final.parent)
 
@@ -118,7 +118,7 @@ class Partial:
         """Keep the partial aside as `.corrupted`, in place of an older one."""
         with disk_errors(self.final):
             _require_own(self._path, self._fd)
-            _rename(self._path, corrupted_path(self.final))
+            rename_within(self._path, corrupted_path(self.final))
 
     def close(self) -> None:
         """Close the file. Room that was reserved and not used is free again, or many that wait would fill the disk."""
@@ -179,7 +179,7 @@ def leave_reserve(folder: Path, n_bytes: int = 0) -> None:
         raise TransferError("no_room", text, retry_after_s=0.0)
 
 
-def _rename(path: Path, target: Path) -> None:
+def rename_within(path: Path, target: Path) -> None:
     """Rename within one folder, even where the kernel takes that for a step to another file system (EXDEV).
 
     ext4, XFS and Lustre do when the folder got a project quota after the file was made. A copy belongs to the
@@ -249,7 +249,7 @@ def adopt(candidate: Path, final: Path) -> None:
     """Make a file whose content was just proven right the published one, durable under its name."""
     with disk_errors(final):
         if candidate != final:
-            _rename(candidate, final)
+            rename_within(candidate, final)
         with reading(final) as fd:
             os.fsync(fd)
         sync_folder(final.parent)
@@ -285,7 +285,7 @@ def quarantine(final: Path) -> None:
     """Keep a published file aside as `.corrupted`: a later stage proved it wrong. Nothing happens if it is gone."""
     with disk_errors(final):
         try:
-            _rename(final, corrupted_path(final))
+            rename_within(final, corrupted_path(final))
         except FileNotFoundError:
             return
         sync_folder(final.parent)

@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 
 from asyncdl.disk.layout import partial_path
-from asyncdl.disk.partial import disk_errors, leave_reserve, make_folders, sync_folder
+from asyncdl.disk.partial import disk_errors, leave_reserve, make_folders, rename_within, sync_folder
 
 
 def publish_whole(final: Path, content: memoryview) -> None:
@@ -26,5 +26,5 @@ def publish_whole(final: Path, content: memoryview) -> None:
             os.fsync(fd)
         finally:
             os.close(fd)
-        path.rename(final)
+        rename_within(path, final)
         sync_folder(final.parent)

@@ -64,7 +64,7 @@ class Round:
         job: Job,
         tools: Tools,
         remote: RemoteObject,
-        incoming: Landing,
+        landing: Landing,
         wake: Callable[[], None],
         *,
         is_deaf: bool = False,
@@ -73,7 +73,7 @@ class Round:
         self._job = job
         self._tools = tools
         self._remote = remote
-        self._incoming = incoming
+        self._landing = landing
         self._wake = wake
         self._host = remote.host
         self._loop = asyncio.get_running_loop()
@@ -111,37 +111,37 @@ class Round:
         self._plan()
         try:
             async with asyncio.TaskGroup() as self._group:
-                sync = self._group.create_task(self._incoming.sync_for_ever(), name=f"sync {self._job.path}")
-                digest = self._group.create_task(self._incoming.digest(), name=f"digest {self._job.path}")
+                sync = self._group.create_task(self._landing.sync_for_ever(), name=f"sync {self._job.path}")
+                digest = self._group.create_task(self._landing.digest(), name=f"digest {self._job.path}")
                 digest.add_done_callback(lambda _: self._end_if_over())  # a repair that is right ends early
                 self._wake()
                 self._end_if_over()
                 await self._ended
                 sync.cancel()
-                if not self._incoming.is_whole:
+                if not self._landing.is_whole:
                     digest.cancel()
-                await self._incoming.sync()  # what the last segments brought, before their slots are free
-                await self._incoming.end()
+                await self._landing.sync()  # what the last segments brought, before their slots are free
+                await self._landing.end()
                 self._cancel(self._open)  # a whole object that a drain does not wait for, or bytes that came otherwise
         except BaseExceptionGroup as group:
             error = first_of(group)
             if self._ended.done() and not self._ended.cancelled() and self._ended.exception() is error:
-                await self._incoming.sync()  # a request failed for good: what came before it is kept
+                await self._landing.sync()  # a request failed for good: what came before it is kept
             raise error from group
         except asyncio.CancelledError:
-            await self._incoming.sync()
+            await self._landing.sync()
             raise
-        return digest.result() if self._incoming.is_whole else None
+        return digest.result() if self._landing.is_whole else None
 
     def _plan(self) -> None:
-        size_bytes = self._incoming.pinned.size_bytes
+        size_bytes = self._landing.pinned.size_bytes
         self._is_planned = size_bytes is not None
         if self.is_deaf:
             return
         if size_bytes is None:
             self._todo = [ByteRange(0, SEGMENT_BYTES)]  # its answer tells the size
         else:
-            self._todo = gaps(size_bytes, self._incoming.written)
+            self._todo = gaps(size_bytes, self._landing.written)
 
     def drain(self) -> None:
         """Begin no more segments; end once the open ones are durable. A whole object is too long to wait for."""
@@ -156,7 +156,7 @@ class Round:
         if self._draining:  # what is in becomes durable by the last sync; it may wait for bytes that another lost
             n_waited_for = 0 if self.is_deaf else sum(not ask.is_in for ask in self._open)
         idle = n_waited_for == 0 and (self._draining or not (self.can_start or self._n_later))
-        if (self._incoming.is_whole or idle) and not self._ended.done():
+        if (self._landing.is_whole or idle) and not self._ended.done():
             self._ended.set_result(None)
 
     def _fail(self, error: TransferError) -> None:
@@ -219,12 +219,12 @@ class Round:
     # --- one answer
 
     async def _stream(self, ask: Ask) -> None:
-        async with self._remote.open(ask.range, self._incoming.pinned) as (body, response):
-            self._incoming.pin(body.pinned)
+        async with self._remote.open(ask.range, self._landing.pinned) as (body, response):
+            self._landing.pin(body.pinned)
             limit = self._accept(ask, body)
             await self._receive(ask, response, limit)
-        if limit is None and not self._incoming.is_whole:
-            self._incoming.pin(replace(self._incoming.pinned, size_bytes=ask.at))
+        if limit is None and not self._landing.is_whole:
+            self._landing.pin(replace(self._landing.pinned, size_bytes=ask.at))
         elif limit is not None and ask.at < limit and self._wants_more(ask):
             raise TransferError("short_body", f"the body ended after {ask.at - ask.start} bytes")
         self._note_rate(ask)
@@ -234,14 +234,14 @@ class Round:
         self._cancel(one for one in self._open if self._is_beaten(one))
         if self._draining:
             self._end_if_over()  # what it waits for may have been lost by another one that has ended
-        await self._incoming.make_durable(ask.start, ask.at)
+        await self._landing.make_durable(ask.start, ask.at)
 
     def _is_beaten(self, ask: Ask) -> bool:
         """Whether other requests have brought all that `ask`, a twin, was for."""
-        return ask.is_twin and not ask.is_in and ask.range is not None and ask.range in self._incoming.written
+        return ask.is_twin and not ask.is_in and ask.range is not None and ask.range in self._landing.written
 
     def _wants_more(self, ask: Ask) -> bool:
-        return not self._incoming.is_whole if ask.stop is None else ask.at < ask.stop
+        return not self._landing.is_whole if ask.stop is None else ask.at < ask.stop
 
     def _note_rate(self, ask: Ask) -> None:
         per_s = (ask.at - ask.start) / max(self._loop.time() - ask.began_at, 1e-3)
@@ -270,13 +270,13 @@ class Round:
         if not self._is_planned:
             self._is_planned = True
             asked = [ByteRange(0, ask.stop)] if ask.stop else []
-            self._todo = gaps(size_bytes, self._incoming.written.union(asked))
+            self._todo = gaps(size_bytes, self._landing.written.union(asked))
             self._wake()
         return size_bytes if body.stop is None else body.stop  # a body that just ends does not say the size
 
     def _abandon_ranges(self) -> None:
         """From here on the object comes whole, in one request; ranges that failed are not asked for again."""
-        if self._incoming.needs_ranges:
+        if self._landing.needs_ranges:
             self._fail(TransferError("range_ignored", "the host serves no ranges"))
         elif not self.is_deaf:
             self._whole = "todo"
@@ -290,12 +290,12 @@ class Round:
                 raise TransferError("too_large", "the body is longer than it was said to be")
             await self._tools.rate_gate.passed(len(block))
             own = block if ask.stop is None else block[: max(ask.stop - ask.at, 0)]
-            if n_new := await self._incoming.write(ask.at, own):
+            if n_new := await self._landing.write(ask.at, own):
                 self._streak = 0
                 self._tools.meter.n_bytes += n_new
                 self._tools.pacing.came(self._host, n_new)
             ask.at += len(own)
-            if ask.stop is None and self._incoming.is_whole:
+            if ask.stop is None and self._landing.is_whole:
                 return  # what is still to come of a whole object is nobody's wish
             if ask.stop is not None and ask.stop != limit and ask.at >= ask.stop:
                 return
@@ -329,7 +329,7 @@ class Round:
         wait_s = error.retry_after_s or 0.0
         rest = self._rest_of(ask)
         needed_bytes = sum(len(one) for one in rest if one is not None)  # no more: it may just fit
-        self._tools.disk_gate.note(error, self._incoming.place, needed_bytes)
+        self._tools.disk_gate.note(error, self._landing.place, needed_bytes)
         is_stuck = error.error_class == "no_handles" and len(self._open) == 1  # it lets go of the partial's
         if wait_s > PARK_FROM_S or is_stuck:
             self._fail(error)
@@ -339,13 +339,13 @@ class Round:
     def _rest_of(self, ask: Ask) -> list[ByteRange | None]:
         """Return what of `ask` must still be asked for, and is not by another one; None stands for the whole."""
         if self.is_deaf or ask.stop is None:
-            return [None] if ask.stop is None and not self._incoming.is_whole else []
+            return [None] if ask.stop is None and not self._landing.is_whole else []
         others = [  # what is in and only waits to be durable brings no more, however much it was asked for
             ByteRange(one.at, one.stop)
             for one in self._open
             if one is not ask and not one.is_in and one.stop and one.at < one.stop
         ]
-        covered = self._incoming.written.union(others)
+        covered = self._landing.written.union(others)
         return list(covered.missing(ByteRange(ask.start, ask.stop))) if ask.start < ask.stop else []
 
     def _ask_again(self, ranges: list[ByteRange | None], *, wait_s: float) -> None:

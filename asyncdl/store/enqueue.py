@@ -12,7 +12,7 @@ from dataclasses import asdict, dataclass, replace
 
 import apsw
 
-from asyncdl.core.model import Artifact, Dataset, Recipe
+from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
 from asyncdl.errors import UnsafeNameError
 from asyncdl.store import sql
 from asyncdl.store.writer import Writer
@@ -33,6 +33,19 @@ class Enqueued:
     n_new: int
     n_known: int
     others: tuple[str, ...] = ()
+
+
+def template_of(resolved: Resolved) -> Dataset:
+    """Return what all artifacts of a listing share; each names its own subset."""
+    return Dataset(
+        name=resolved.name,
+        revision=resolved.revision,
+        subset="",
+        source=resolved.source,
+        origin=resolved.origin,
+        local_root=resolved.local_root,
+        text_field=resolved.text_field,
+    )
 
 
 class Enqueue:
