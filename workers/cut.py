@@ -6,7 +6,7 @@ Invariant: the pieces are the text, none is empty, and cuts depend on the text a
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 _LOOK_BACK_BYTES = 1 << 20  # guess: prose and code have a newline within this
 _CLEAN = re.compile(r"(?<=\S\n)(?=\S)")
@@ -28,6 +28,18 @@ def cut(text: memoryview, piece_bytes: int) -> Iterator[memoryview]:
         yield text[start:end]
         start = end
     yield text[start:]
+
+
+def cut_stream(blocks: Iterable[bytes], piece_bytes: int) -> Iterator[memoryview]:
+    """The same pieces of a text that comes in blocks of whole characters, holding little more than one."""
+    held = b""
+    for block in blocks:
+        held += block
+        while len(held) > piece_bytes:
+            piece = next(cut(memoryview(held), piece_bytes))
+            yield piece
+            held = held[len(piece) :]
+    yield memoryview(held)
 
 
 def _boundary(text: memoryview, place: int) -> int:

@@ -13,7 +13,17 @@ import signal
 import sys
 from typing import cast
 
-from workers.contract import InspectTokenizerTask, Outcome, Rejected, Task, TokenizeTask, VerifyTask
+from workers.contract import (
+    CheckShardTask,
+    DescribeFileTask,
+    InspectTokenizerTask,
+    Outcome,
+    Rejected,
+    SurveyTask,
+    Task,
+    TokenizeTask,
+    VerifyTask,
+)
 from workers.refused import Refused
 
 THREAD_ENV: dict[str, str] = {
@@ -31,8 +41,11 @@ _NICE_STEP = 5  # guess: enough for the engine's event loop to win every contest
 
 _MODULES: dict[type[Task], str] = {
     VerifyTask: "workers.verify",
+    SurveyTask: "workers.survey",
     InspectTokenizerTask: "workers.tokens",
     TokenizeTask: "workers.tokenize_file",
+    CheckShardTask: "workers.check_shards",
+    DescribeFileTask: "workers.upload",
 }
 
 

@@ -72,6 +72,12 @@ def batch_rows(n_rows: int, column_bytes: int, batch_bytes: int) -> int:
     return max(1, min(_MAX_BATCH_ROWS, batch_bytes * n_rows // max(1, column_bytes)))
 
 
+def column_bytes(group: pq.RowGroupMetaData, column: str) -> int:
+    """What a top-level column takes in a row group, encoded and not compressed; 0 if there is none of that name."""
+    columns = (group.column(j) for j in range(group.num_columns))
+    return next((c.total_uncompressed_size for c in columns if c.path_in_schema == column), 0)
+
+
 def size_of(path: str) -> int:
     """Bytes of the file. Raises Refused: missing_file."""
     try:

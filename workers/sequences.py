@@ -55,15 +55,14 @@ def joined(parts: list[Sequences]) -> Sequences:
     return Sequences(ids, n_padding, [length for part in parts for length in part.lengths or ()])
 
 
-def mask_and_labels(sequences: Sequences, convention: LabelsConvention) -> tuple[NDArray[np.int32], NDArray[np.int32]]:
-    """attention_mask and labels, each (n, max_seq_length).
+def labels_of(sequences: Sequences, convention: LabelsConvention) -> NDArray[np.int32]:
+    """(n, max_seq_length).
 
     `shifted`: labels[i] is ids[i + 1], and IGNORED_LABEL at the last place of a sequence and where that next
     id is padding. `hf`: labels[i] is ids[i], and IGNORED_LABEL on padding.
     """
     ids = sequences.ids
     length = ids.shape[1]
-    mask = np.ones_like(ids)
     if convention == "hf":
         labels = ids.copy()
     else:
@@ -73,8 +72,6 @@ def mask_and_labels(sequences: Sequences, convention: LabelsConvention) -> tuple
     padded = np.flatnonzero(sequences.n_padding)
     if len(padded):
         n_real = length - sequences.n_padding[padded, np.newaxis]
-        places = np.arange(length)
-        mask[padded] = places < n_real
         n_labelled = n_real if convention == "hf" else n_real - 1
-        labels[padded] = np.where(places < n_labelled, labels[padded], IGNORED_LABEL)
-    return mask, labels
+        labels[padded] = np.where(np.arange(length) < n_labelled, labels[padded], IGNORED_LABEL)
+    return labels

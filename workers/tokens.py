@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import os
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import lru_cache
@@ -27,8 +28,12 @@ from workers.probe import probe_texts
 from workers.refused import Refused
 
 _CACHED = 2  # guess: a run rarely has more vocabularies, and one may hold 300 MB
-_FAST_TEXT_BYTES = 64 << 20  # the limit that was asked for; fastokens holds 7 bytes for each byte of a text (measured)
+MAX_TEXT_BYTES = 64 << 20  # the limit that was asked for; fastokens holds 7 bytes for each byte of a text (measured)
+_MOST_SPANS = 8  # guess: beyond, one search costs less than so many comparisons
 _REFERENCE_TEXT_BYTES = 2 << 20  # tokenizers holds 250 bytes for each byte of a text (0.23.3, measured)
+
+Spans = tuple[tuple[int, int], ...]
+"""Ranges of ids, both ends included."""
 
 Ids = tuple[NDArray[np.int32], NDArray[np.int64]]
 """The ids of all texts one after another, and offsets: text i is flat[offsets[i]:offsets[i + 1]]."""
@@ -42,13 +47,14 @@ class FastFailedError(Exception):
 class Reference:
     """backend: the library and its version, for the record of what made the ids. note: why not the fast one.
 
-    max_text_bytes: longer texts do not fit into a worker's memory.
+    max_text_bytes: longer texts do not fit into a worker's memory. special: the ids of special tokens.
     """
 
     tokenizer: tokenizers.Tokenizer
     note: str = ""
     max_text_bytes: int = _REFERENCE_TEXT_BYTES
     backend: str = f"tokenizers {tokenizers.__version__}"
+    special: Spans = ()
 
     def encode(self, texts: list[str]) -> Ids:
         """The library hands ids out as a list of Python ints per text; each dies as soon as it is copied.
@@ -76,7 +82,8 @@ class Fast:
     tokenizer: Any
     backend: str
     note: str = ""
-    max_text_bytes: int = _FAST_TEXT_BYTES
+    max_text_bytes: int = MAX_TEXT_BYTES
+    special: Spans = ()
 
     def encode(self, texts: list[str]) -> Ids:
         """Raises FastFailedError."""
@@ -104,7 +111,7 @@ def run(task: InspectTokenizerTask) -> TokenizerInfo:
     return TokenizerInfo(
         path=str(path),
         sha256=hashlib.sha256(content).hexdigest(),
-        vocab_size=tokenizer.get_vocab_size(with_added_tokens=True),
+        vocab_size=1 + max(tokenizer.get_vocab(with_added_tokens=True).values()),
         eos_token=eos_token,
         eos_id=eos_id,
         bos_token=bos_token,
@@ -123,10 +130,10 @@ def load(path: str, sha256: str, backend: Backend) -> Encoder:
         raise Refused("bad_tokenizer", f"{path} has changed since it was chosen")
     if backend == "tokenizers":
         return _reference(content, path)
-    probe, expected = _expected(content, path)
+    probe, expected, special = _expected(content, path)
     _give_back_memory()
     try:
-        fast = _fast(content)
+        fast = _fast(content, special)
         _give_back_memory()
         return _checked(fast, probe, expected)
     except FastFailedError as error:
@@ -137,10 +144,29 @@ def _reference(content: bytes, path: str, note: str = "") -> Reference:
     tokenizer = _parse(content, Path(path))
     tokenizer.no_truncation()
     tokenizer.no_padding()
-    return Reference(tokenizer, note)
+    return Reference(tokenizer, note, special=_special(tokenizer))
 
 
-def _fast(content: bytes) -> Fast:
+def _special(tokenizer: tokenizers.Tokenizer) -> Spans:
+    """In as few spans as there are gaps between them: mostly one, at the end of a vocabulary."""
+    added = tokenizer.get_added_tokens_decoder()
+    spans: list[tuple[int, int]] = []
+    for token_id in sorted(token_id for token_id, token in added.items() if token.special):
+        first = spans.pop()[0] if spans and spans[-1][1] == token_id - 1 else token_id
+        spans.append((first, token_id))
+    return tuple(spans)
+
+
+def count_special(flat: NDArray[np.int32], spans: Spans) -> int:
+    """How many of the ids are special. One span costs a thousandth of what making the ids did."""
+    if not spans:
+        return 0
+    if len(spans) > _MOST_SPANS:
+        return int(np.isin(flat, [i for first, last in spans for i in range(first, last + 1)]).sum())
+    return sum(int(np.count_nonzero((flat >= first) & (flat <= last))) for first, last in spans)
+
+
+def _fast(content: bytes, special: Spans) -> Fast:
     """Raises FastFailedError."""
     try:
         import fastokens
@@ -153,17 +179,20 @@ def _fast(content: bytes) -> Fast:
             raise FastFailedError(f"fastokens cannot load it: {error}") from error
         raise
     tokenizer.no_truncation()
-    return Fast(tokenizer, f"fastokens {version('fastokens')}")
+    return Fast(tokenizer, f"fastokens {version('fastokens')}", special=special)
 
 
-def _expected(content: bytes, path: str) -> tuple[list[str], Ids | None]:
-    """The probe and its ids; None where even the reference fails on it, and nothing can be compared."""
+def _expected(content: bytes, path: str) -> tuple[list[str], Ids | None, Spans]:
+    """The probe and its ids; None where even the reference fails on it, and nothing can be compared.
+
+    And the special ids, which only the reference tells.
+    """
     reference = _reference(content, path)
     probe = probe_texts([token.content for token in reference.tokenizer.get_added_tokens_decoder().values()])
     try:
-        return probe, reference.encode(probe)
+        return probe, reference.encode(probe), reference.special
     except Refused:
-        return probe, None
+        return probe, None, reference.special
 
 
 def _checked(fast: Fast, probe: list[str], expected: Ids | None) -> Fast:
@@ -176,6 +205,22 @@ def _checked(fast: Fast, probe: list[str], expected: Ids | None) -> Fast:
         if not np.array_equal(flat[offsets[i] : offsets[i + 1]], theirs):
             raise FastFailedError(f"{fast.backend} gives other ids for {text[:40]!a}")
     return fast
+
+
+def release_beyond(rss_bytes: int) -> None:
+    """Let the loaded tokenizers go if this process holds more: their caches grow with every new word."""
+    if _rss_bytes() > rss_bytes:
+        load.cache_clear()
+        _give_back_memory()
+
+
+def _rss_bytes() -> int:
+    """Resident memory of this process; 0 where the system does not tell it this way."""
+    try:
+        n_pages = Path("/proc/self/statm").read_text(encoding="ascii").split()[1]
+    except FileNotFoundError:
+        return 0
+    return int(n_pages) * os.sysconf("SC_PAGE_SIZE")
 
 
 def _give_back_memory() -> None:

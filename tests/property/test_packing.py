@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from workers import best_fit
 from workers.packing import BestFit, Concat, Rules
-from workers.sequences import IGNORED_LABEL, joined, mask_and_labels
+from workers.sequences import IGNORED_LABEL, joined, labels_of
 
 ids = st.integers(0, 2**31 - 1)
 documents = st.lists(st.lists(ids, max_size=40), max_size=30)
@@ -174,8 +174,9 @@ def test_lengths_are_those_of_the_documents_of_a_sequence(rule, docs):
 @given(packers, rules, documents.filter(bool))
 def test_a_label_is_the_next_real_token_of_its_sequence_or_ignored(kind, rule, docs):
     packed, packer = pack(kind, rule, docs)
-    mask, labels = mask_and_labels(packed, "shifted")
-    assert mask.dtype == labels.dtype == np.int32
+    labels = labels_of(packed, "shifted")
+    assert labels.dtype == np.int32
+    mask = np.arange(rule.max_seq_length) < rule.max_seq_length - packed.n_padding[:, None]
     assert mask.sum() == packer.n_tokens
     for row, row_mask, row_labels in zip(packed.ids.tolist(), mask.tolist(), labels.tolist(), strict=True):
         nexts = [*zip(row[1:], row_mask[1:], strict=True), (None, 0)]
@@ -185,9 +186,9 @@ def test_a_label_is_the_next_real_token_of_its_sequence_or_ignored(kind, rule, d
 @given(packers, rules, documents.filter(bool))
 def test_an_hf_label_is_the_token_itself_or_ignored(kind, rule, docs):
     packed, _ = pack(kind, rule, docs)
-    mask, labels = mask_and_labels(packed, "hf")
+    labels = labels_of(packed, "hf")
     assert labels.dtype == np.int32
-    assert (mask == (np.arange(rule.max_seq_length) < rule.max_seq_length - packed.n_padding[:, None])).all()
+    mask = np.arange(rule.max_seq_length) < rule.max_seq_length - packed.n_padding[:, None]
     assert (labels == np.where(mask, packed.ids, IGNORED_LABEL)).all()
 
 

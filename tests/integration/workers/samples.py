@@ -8,7 +8,7 @@ import pyarrow.parquet as pq
 from tokenizers import Tokenizer, models, pre_tokenizers, processors, trainers
 
 from workers import entry
-from workers.contract import InspectTokenizerTask, TokenizeTask, VerifyTask
+from workers.contract import InspectTokenizerTask, Source, TokenizeTask, VerifyTask
 
 EOS = "<|endoftext|>"
 BOS = "<|begin|>"
@@ -61,8 +61,7 @@ def verify(path: Path, size_bytes=None, columns=(), decode=False):
 def tokenize_task(source: Path, tokenizer_folder: Path, output: Path, **changes) -> TokenizeTask:
     info = entry.run(InspectTokenizerTask(path=str(tokenizer_folder)))
     fields = {
-        "source_path": str(source),
-        "source_id": "org/name@0123/data/a.parquet",
+        "sources": (Source(path=str(source), source_id="org/name@0123/data/a.parquet"),),
         "text_column": "text",
         "tokenizer_path": info.path,
         "tokenizer_sha256": info.sha256,

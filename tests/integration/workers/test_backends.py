@@ -121,7 +121,7 @@ def test_word_piece_falls_back_and_says_why(task, tmp_path):
     tokenizer = Tokenizer(models.WordPiece({word: n for n, word in enumerate(words)}, unk_token="[UNK]"))
     tokenizer.normalizer = normalizers.BertNormalizer()
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    other = tokenize_task(Path(task.source_path), saved(tokenizer, tmp_path / "bert"), tmp_path / "out")
+    other = tokenize_task(Path(task.sources[0].path), saved(tokenizer, tmp_path / "bert"), tmp_path / "out")
     outcome = run(other)
     assert outcome.backend.startswith("tokenizers ")
     assert "unsupported normalizer" in outcome.backend_note
@@ -159,7 +159,7 @@ def test_after_a_failure_on_a_text_the_next_file_gets_a_fresh_fast_one(task, scr
     scripted.fails_on = TEXTS[-1]
     run(task)
     n_loads = scripted.loads
-    write_texts(Path(task.source_path), TEXTS[:3])
+    write_texts(Path(task.sources[0].path), TEXTS[:3])
     assert run(task).backend.startswith("fastokens ")
     assert scripted.loads == n_loads + 1
 
@@ -181,7 +181,7 @@ def test_trouble_of_the_machine_is_not_taken_for_a_failure_of_the_library(task, 
 
 def test_a_probe_the_reference_cannot_encode_proves_nothing(task, tmp_path, scripted):
     odd = saved(Tokenizer(models.WordLevel({"a": 0}, unk_token="[UNK]")), tmp_path / "odd")
-    write_texts(Path(task.source_path), ["a"])
-    outcome = run(tokenize_task(Path(task.source_path), odd, tmp_path / "out"))
+    write_texts(Path(task.sources[0].path), ["a"])
+    outcome = run(tokenize_task(Path(task.sources[0].path), odd, tmp_path / "out"))
     assert "cannot be compared" in outcome.backend_note
     assert scripted.loads <= 1

@@ -9,7 +9,9 @@ import pytest
 from tokenizers import Tokenizer
 
 from tests.integration.workers.samples import BOS, EOS, TEXTS, tokenize_task, write_texts
-from workers import text, tokens
+from workers import batch as batching
+from workers import text, text_column, tokens
+from workers.batch import Counts
 from workers.contract import InspectTokenizerTask
 from workers.entry import run
 
@@ -118,8 +120,8 @@ def test_options_stand_in_the_metadata_where_they_are_not_the_usual_ones(make, b
 def test_bytes_do_not_depend_on_batches(make, monkeypatch, packing):
     options = {"packing": packing, "seq_lengths": True}
     first = run(make(TEXTS * 20, **options))
-    monkeypatch.setattr(text, "BATCH_TEXT_BYTES", 100)
-    monkeypatch.setattr(text, "_READ_BYTES", 1)
+    monkeypatch.setattr(batching, "BATCH_TEXT_BYTES", 100)
+    monkeypatch.setattr(text_column, "_READ_BYTES", 1)
     assert run(make(TEXTS * 20, "other", **options)) == first
 
 
@@ -145,9 +147,9 @@ def test_a_document_too_large_for_one_go_is_one_document_and_counted(make, monke
 
 
 def test_pieces_of_a_document_are_bounded_and_are_the_document(make, monkeypatch):
-    monkeypatch.setattr(text, "_PIECE_BYTES", 1000)
+    monkeypatch.setattr(text_column, "PIECE_BYTES", 1000)
     task = make([TEXTS[0], TOO_LARGE, TEXTS[1], TOO_LARGE])
-    batches = list(text.batches(task.source_path, "text", 2000))
+    batches = list(text.batches(task, task.sources[0], 2000, Counts()))
     pieces = [batch.texts for batch in batches]
     assert pieces[0][0] == TEXTS[0]
     assert max(len(t.encode()) for texts in pieces for t in texts) <= 1000
@@ -159,7 +161,7 @@ def test_text_that_is_not_utf8_is_named_with_its_row(make):
     task = make(TEXTS)
     array = pa.concat_arrays([pa.array(["word", None] * 30, pa.binary()), pa.array([b"good \xff"])])
     broken = pa.Array.from_buffers(pa.string(), len(array), array.buffers(), null_count=30)
-    pq.write_table(pa.table({"text": broken}), task.source_path, row_group_size=7)
+    pq.write_table(pa.table({"text": broken}), task.sources[0].path, row_group_size=7)
     outcome = run(task)
     assert outcome.error_class == "bad_pages"
     assert outcome.message == "text of row 60 is not UTF-8: invalid start byte at byte 5"

@@ -13,7 +13,9 @@ import pytest
 from tokenizers import Regex, Tokenizer, models, pre_tokenizers
 
 from tests.integration.workers.samples import EOS, TEXTS, flip_bit_in_chunk, tokenize_task, write_texts
-from workers import shards, text
+from workers import batch as batching
+from workers import shards, text, text_column
+from workers.batch import Counts
 from workers.contract import Rejected
 from workers.entry import run
 from workers.tokens import load
@@ -31,7 +33,7 @@ def task(tmp_path, tokenizer_folder):
 
 
 def rewrite(task, array, **options):
-    pq.write_table(pa.table({"text": array}), task.source_path, **options)
+    pq.write_table(pa.table({"text": array}), task.sources[0].path, **options)
 
 
 def changed(task, **fields):
@@ -142,8 +144,8 @@ def test_bytes_do_not_depend_on_batches(task, monkeypatch, batch_text_bytes, rea
     monkeypatch.setattr(shards, "_ROW_GROUP_TOKENS", 3 * LENGTH)
     run(task)
     first = listing(task)
-    monkeypatch.setattr(text, "BATCH_TEXT_BYTES", batch_text_bytes)
-    monkeypatch.setattr(text, "_READ_BYTES", read_bytes)
+    monkeypatch.setattr(batching, "BATCH_TEXT_BYTES", batch_text_bytes)
+    monkeypatch.setattr(text_column, "_READ_BYTES", read_bytes)
     run(changed(task, output_dir=task.output_dir + "2"))
     assert listing(changed(task, output_dir=task.output_dir + "2")) == first
     content = pq.read_metadata(os.path.join(task.output_dir, "shard_a-0000.parquet"))
@@ -153,7 +155,7 @@ def test_bytes_do_not_depend_on_batches(task, monkeypatch, batch_text_bytes, rea
 def test_bytes_do_not_depend_on_the_row_groups_of_the_source(task):
     run(task)
     first = listing(task)
-    rewrite(task, pq.read_table(task.source_path)["text"])
+    rewrite(task, pq.read_table(task.sources[0].path)["text"])
     run(changed(task, attempt=2))
     assert listing(task) == first
 
@@ -181,9 +183,9 @@ def test_leftovers_stay_until_the_task_succeeds(task):
 
 
 def test_batches_of_text_are_bounded_by_bytes_and_lose_nothing(task, monkeypatch):
-    monkeypatch.setattr(text, "BATCH_TEXT_BYTES", 200)
-    monkeypatch.setattr(text, "_READ_BYTES", 1)
-    batches = list(text.batches(task.source_path, "text", 10**6))
+    monkeypatch.setattr(batching, "BATCH_TEXT_BYTES", 200)
+    monkeypatch.setattr(text_column, "_READ_BYTES", 1)
+    batches = list(text.batches(task, task.sources[0], 10**6, Counts()))
     assert [document for batch in batches for document in batch.texts] == TEXTS + TEXTS
     longest = max(len(t.encode()) for t in TEXTS)
     for batch in batches:
@@ -191,9 +193,9 @@ def test_batches_of_text_are_bounded_by_bytes_and_lose_nothing(task, monkeypatch
 
 
 def test_batches_of_empty_documents_are_bounded_by_their_number(task, monkeypatch):
-    monkeypatch.setattr(text, "_BATCH_DOCUMENTS", 10)
+    monkeypatch.setattr(batching, "_BATCH_DOCUMENTS", 10)
     rewrite(task, pa.array([""] * 35), row_group_size=5)
-    assert [len(batch.texts) for batch in text.batches(task.source_path, "text", 10**6)] == [10, 10, 10, 5]
+    assert [len(batch.texts) for batch in text.batches(task, task.sources[0], 10**6, Counts())] == [10, 10, 10, 5]
 
 
 def test_a_file_without_documents_makes_no_shard(task):
@@ -214,11 +216,11 @@ def test_documents_that_fill_their_sequences_exactly_need_no_padding(task):
 )
 def test_strings_of_any_layout_are_text(task, kind):
     outcome = run(task)
-    array = pq.read_table(task.source_path)["text"].combine_chunks()
+    array = pq.read_table(task.sources[0].path)["text"].combine_chunks()
     if pa.types.is_dictionary(kind):
         array = array.dictionary_encode()
     rewrite(task, array.cast(kind))
-    assert pq.ParquetFile(task.source_path).schema_arrow.field("text").type.id == kind.id
+    assert pq.ParquetFile(task.sources[0].path).schema_arrow.field("text").type.id == kind.id
     assert run(changed(task, attempt=2)) == outcome
 
 
@@ -235,14 +237,14 @@ def test_truncation_and_padding_asked_for_by_the_tokenizer_are_ignored(task, tmp
     tokenizer.save(str(tmp_path / "tokenizer.json"))
     (tmp_path / "tokenizer_config.json").write_text(json.dumps({"eos_token": EOS}))
     plain = run(task)
-    other = tokenize_task(task.source_path, tmp_path, tmp_path / "other")
+    other = tokenize_task(task.sources[0].path, tmp_path, tmp_path / "other")
     outcome = run(other)
     assert outcome.n_tokens == plain.n_tokens
     assert outcome.backend == plain.backend
 
 
 def test_a_missing_source_is_missing(task):
-    os.unlink(task.source_path)
+    os.unlink(task.sources[0].path)
     assert run(task).error_class == "missing_file"
 
 
@@ -261,13 +263,13 @@ def test_invalid_utf8_is_bad_pages_and_leaves_no_partial(task):
 
 def test_a_flipped_bit_in_the_source_is_bad_pages(task):
     rewrite(task, pa.array(TEXTS), write_page_checksum=True)
-    flip_bit_in_chunk(Path(task.source_path), 0, 0)
+    flip_bit_in_chunk(Path(task.sources[0].path), 0, 0)
     assert run(task).error_class == "bad_pages"
 
 
 def test_a_tokenizer_that_changed_is_refused(task):
     assert run(changed(task, tokenizer_sha256="0" * 64)).error_class == "bad_tokenizer"
-    gone = task.source_path + ".tokenizer.json"
+    gone = task.sources[0].path + ".tokenizer.json"
     assert run(changed(task, tokenizer_path=gone)).error_class == "bad_tokenizer"
 
 
@@ -283,7 +285,7 @@ def odd_tokenizer(task, tmp_path, model, pre_tokenizer=None):
         tokenizer.pre_tokenizer = pre_tokenizer
     tokenizer.add_special_tokens([EOS])
     tokenizer.save(str(tmp_path / "tokenizer.json"))
-    return tokenize_task(task.source_path, tmp_path, task.output_dir, backend="tokenizers")
+    return tokenize_task(task.sources[0].path, tmp_path, task.output_dir, backend="tokenizers")
 
 
 def test_a_text_the_tokenizer_cannot_encode_is_a_bad_tokenizer(task, tmp_path):
@@ -313,7 +315,7 @@ def test_a_full_disk_is_no_room_and_leaves_no_partial(task, n_texts):
     assert os.listdir(task.output_dir) == []
 
 
-def test_a_spent_quota_is_no_room_and_keeps_what_was_published_before(task, monkeypatch):
+def test_a_spent_quota_is_no_room_and_leaves_nothing_that_looks_whole(task, monkeypatch):
     calls = []
 
     def fsync(descriptor):
@@ -323,7 +325,7 @@ def test_a_spent_quota_is_no_room_and_keeps_what_was_published_before(task, monk
 
     monkeypatch.setattr(os, "fsync", fsync)
     assert run(task).error_class == "no_room"
-    assert os.listdir(task.output_dir) == ["shard_a-0000.parquet"]
+    assert os.listdir(task.output_dir) == []
 
 
 def test_trouble_of_the_machine_is_raised(task, monkeypatch):
