@@ -12,7 +12,7 @@ MAY_IMPORT = {
     "__init__": {"loader"},
     "__main__": {"cli"},
     "errors": set(),
-    "core": {"errors"},
+    "core": {"errors", "workers.contract", "workers.formats"},
     "store": CORE,
     "net": CORE,
     "disk": CORE,
@@ -22,7 +22,7 @@ MAY_IMPORT = {
     "loader": CORE,  # what a training script imports: files in docs/FORMATS.md, never the queue
     "demo": set(),  # a judge shares no code with who is judged
     "settings": CORE,
-    "cli": NET_AND_DISK | {"sources", "engine", "status", "demo", "settings", "workers.contract"},
+    "cli": NET_AND_DISK | {"sources", "engine", "status", "demo", "settings", "workers.contract", "workers.formats"},
     "workers": set(),
 }
 NOT_IN_CORE = {"asyncio", "logging", "os", "random", "secrets", "socket", "sqlite3", "threading", "time", "pathlib", "io", "aiohttp", "apsw"}  # fmt: skip

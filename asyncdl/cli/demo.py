@@ -14,6 +14,7 @@ from pathlib import Path
 import click
 
 from asyncdl.cli.options import common, settings_of
+from asyncdl.core.model import Recipe
 from asyncdl.core.names import display
 from asyncdl.errors import ConfigError, UsageError
 from asyncdl.settings import Settings
@@ -79,7 +80,7 @@ async def _play(found: Settings) -> int:
     async with DemoHub(faults=story.FAULTS) as hub:
         found = replace(found, endpoint=hub.endpoint)
         _say(f"A stand-in for the Hub listens on {hub.endpoint}; nothing leaves this machine.")
-        recipe_name = await _enqueue(found)
+        recipe = await _enqueue(found)
         _say("", "$ asyncdl run")
         code = await session.work(found, only=None, forever=False, as_json=False)
         served = hub.totals["hub"].faults + hub.totals["cdn"].faults
@@ -88,15 +89,16 @@ async def _play(found: Settings) -> int:
     _status(found)
     if code:
         return code
-    await _decode(found, recipe_name)
+    await _decode(found, recipe)
     _say("", f"All of this took {time.monotonic() - began_at:.0f} s. Now the real thing: asyncdl enqueue --help")
     return code
 
 
-async def _enqueue(found: Settings) -> str:
-    """Return the name of the recipe."""
+async def _enqueue(found: Settings) -> Recipe:
+    """Return what it is tokenized with."""
     from asyncdl.cli.enqueue import summary, unseen
     from asyncdl.cli.intake import Wish, take_in
+    from asyncdl.cli.recipe import RecipeWish
     from asyncdl.demo import story
     from asyncdl.sources.resolve import Selection
 
@@ -109,15 +111,14 @@ async def _enqueue(found: Settings) -> str:
         wish = Wish(
             target=story.DATASET,
             selection=Selection(langs=(language,)),
-            tokenizer=story.TOKENIZER,
-            max_seq_length=story.MAX_SEQ_LENGTH,
+            recipe=RecipeWish(tokenizer=story.TOKENIZER, max_seq_length=story.MAX_SEQ_LENGTH),
             priority=5,
             dry_run=False,
         )
         intake = await take_in(wish, found, unseen)
         _say(*summary(intake, found))
     assert intake.recipe is not None
-    return intake.recipe.name
+    return intake.recipe
 
 
 def _status(found: Settings) -> None:
@@ -129,13 +130,13 @@ def _status(found: Settings) -> None:
     _say("", "$ asyncdl status", *view.plain(shot).splitlines())
 
 
-async def _decode(found: Settings, recipe_name: str) -> None:
+async def _decode(found: Settings, recipe: Recipe) -> None:
     import asyncio
 
     from asyncdl.demo import corpus_dir, story
     from asyncdl.disk.layout import tokenized_dir
 
-    tokenized = tokenized_dir(found.data_dir, recipe_name)
+    tokenized = tokenized_dir(found.data_dir, recipe)
     tokenizer = corpus_dir() / "tokenizer" / "tokenizer.json"
     shard, text = await asyncio.to_thread(story.first_sequence, tokenized, tokenizer)
     _say("", f"The first sequence of {tokenized / shard} begins:", "", f"  {text}")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from asyncdl.cli.options import common, next_command, settings_of
+from asyncdl.cli.recipe_options import recipe_options, take_recipe
 from asyncdl.cli.say import Say, on_terminal
 from asyncdl.core.names import display
 from asyncdl.errors import UsageError
@@ -21,7 +22,6 @@ if TYPE_CHECKING:
     from asyncdl.cli.intake import Intake, Survey, Watch, Wish
 
 SCHEMA_VERSION = 1
-DEFAULT_MAX_SEQ_LENGTH = 8192
 DEFAULT_PRIORITY = 5
 
 FIRST_LINE_S = 5.0
@@ -39,7 +39,7 @@ LINE_EVERY_S = 30.0
 @click.option("--max-files", type=click.IntRange(min=1), metavar="N", help="Stop after N files.")
 @click.option("--max-bytes", metavar="SIZE", help="Stop before the files exceed SIZE: 10GB, 512MiB.")
 @click.option("--tokenizer", metavar="NAME|PATH", help="Also tokenize, with this tokenizer.json or Hub model.")
-@click.option("--max-seq-length", type=click.IntRange(2, 1 << 20), metavar="N", help="Tokens per sequence; 8192.")
+@recipe_options
 @click.option("--priority", type=click.IntRange(0, 9), default=DEFAULT_PRIORITY, show_default=True, help="0 is first.")
 @click.option("--dry-run", is_flag=True, help="Say what would be enqueued; change nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON.")
@@ -72,15 +72,12 @@ def command(context: click.Context, /, *, as_json: bool, **given: Any) -> int:
     return 0
 
 
-def wish_of(
-    *, target: str, tokenizer: str | None, max_seq_length: int | None, priority: int, dry_run: bool, **selected: Any
-) -> Wish:
+def wish_of(*, target: str, priority: int, dry_run: bool, **selected: Any) -> Wish:
     """Return the wish that the options make. Raises UsageError where they contradict each other."""
     from asyncdl.cli.intake import Wish
     from asyncdl.sources.resolve import Selection
 
-    if max_seq_length is not None and tokenizer is None:
-        raise UsageError("--max-seq-length needs --tokenizer", hint="leave it out to fetch the files only")
+    recipe = take_recipe(selected)
     selection = Selection(
         langs=selected["lang"],
         configs=selected["config"],
@@ -94,8 +91,7 @@ def wish_of(
     return Wish(
         target=target,
         selection=selection,
-        tokenizer=tokenizer,
-        max_seq_length=max_seq_length or DEFAULT_MAX_SEQ_LENGTH,
+        recipe=recipe,
         priority=priority,
         dry_run=dry_run,
     )
@@ -182,7 +178,7 @@ def to_json(intake: Intake) -> dict[str, Any]:
         "needed_bytes": survey.needed_bytes,
         "free_bytes_after": intake.free_bytes - survey.needed_bytes,
         "recipe": intake.recipe.name if intake.recipe else None,
-        "not_tokenized": survey.n_not_parquet if intake.recipe else 0,
+        "not_tokenized": survey.n_not_text if intake.recipe else 0,
         "notes": [display(note) for note in notes_of(intake)],
         "dry_run": intake.enqueued is None,
     }
@@ -203,8 +199,8 @@ def summary(intake: Intake, found: Settings) -> list[str]:
     )
     if intake.recipe:
         lines.append(f"  tokenized as      {intake.recipe.name}")
-        if survey.n_not_parquet:
-            lines.append(f"  not tokenized     {count_text(survey.n_not_parquet, 'file')}: not Parquet")
+        if survey.n_not_text:
+            lines.append(f"  not tokenized     {count_text(survey.n_not_text, 'file')}: no Parquet, no JSON lines")
     if intake.enqueued is None:
         return [*lines, "a dry run: nothing was enqueued"]
     if intake.enqueued.n_new == 0:

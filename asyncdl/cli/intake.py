@@ -16,11 +16,12 @@ from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from asyncdl.cli.recipe import make_recipe
+from asyncdl.cli.recipe import RecipeWish, make_recipe
 from asyncdl.core.model import Artifact, Recipe, Resolved
 from asyncdl.core.names import SafePath, folder_of
-from asyncdl.core.stages import is_parquet
+from asyncdl.core.stages import is_text_file
 from asyncdl.disk import layout, room
+from asyncdl.engine.tokenized import require_own_folder
 from asyncdl.errors import UsageError
 from asyncdl.net.fetch import Fetcher, make_fetcher
 from asyncdl.settings import Settings
@@ -39,12 +40,11 @@ Batch = list[tuple[str, Artifact, bool]]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Wish:
-    """What the command line asks for. tokenizer: None for files only. priority: 0 first, 9 last."""
+    """What the command line asks for. recipe: None for files only. priority: 0 first, 9 last."""
 
     target: str
     selection: Selection
-    tokenizer: str | None
-    max_seq_length: int
+    recipe: RecipeWish | None
     priority: int
     dry_run: bool
 
@@ -61,7 +61,7 @@ class Survey:
     n_files: int = 0
     size_bytes: int = 0
     n_unsized: int = 0
-    n_not_parquet: int = 0
+    n_not_text: int = 0
     n_have: int = 0
     have_bytes: int = 0
     needed_bytes: int = 0
@@ -96,7 +96,7 @@ class Survey:
         self.n_files += 1
         self.size_bytes += artifact.size_bytes or 0
         self.n_unsized += artifact.size_bytes is None
-        self.n_not_parquet += not is_parquet(artifact.path)
+        self.n_not_text += not is_text_file(artifact.path)
 
     def _is_new(self, artifact: Artifact) -> bool:
         self.needed_bytes += artifact.size_bytes or 0
@@ -169,7 +169,7 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
             n_known = 0
             async for batch in batches:
                 n_known += await asyncio.to_thread(_n_known, found.queue, resolved, batch)
-            _require_parquet(survey, recipe)
+            _require_text(survey, recipe)
             return _intake(resolved, survey, recipe, None, n_known)
         nothing: Batch = []
         first = await anext(batches, nothing)  # a name that leads to nothing must not leave an empty queue behind
@@ -177,33 +177,35 @@ async def take_in(wish: Wish, found: Settings, watch: Watch) -> Intake:
             await enqueue.stage(first)
             async for batch in batches:
                 await enqueue.stage(batch)
-            _require_parquet(survey, recipe)
+            _require_text(survey, recipe)
             room.require(found.data_dir, survey.needed_bytes, survey.n_new_inodes)
             done = await enqueue.finish(priority=wish.priority, recipe=recipe)
             return _intake(resolved, survey, recipe, done, done.n_known)
 
 
-def _require_parquet(survey: Survey, recipe: Recipe | None) -> None:
-    if recipe is not None and survey.n_not_parquet == survey.n_files:
+def _require_text(survey: Survey, recipe: Recipe | None) -> None:
+    if recipe is not None and survey.n_not_text == survey.n_files:
         raise UsageError(
-            "none of the chosen files is Parquet, and nothing else can be tokenized",
+            "none of the chosen files is Parquet or JSON lines, and nothing else can be tokenized",
             hint="choose others with --include or --config, or leave --tokenizer out to fetch the files only",
         )
 
 
 async def _recipe(wish: Wish, found: Settings, fetcher: Fetcher) -> Recipe | None:
-    if wish.tokenizer is None:
+    if wish.recipe is None:
         return None
     with tempfile.TemporaryDirectory(prefix="asyncdl-") as scratch:
         folder = Path(scratch) if wish.dry_run else layout.tokenizers_dir(found.data_dir)
-        return await make_recipe(
-            wish.tokenizer,
-            wish.max_seq_length,
+        recipe = await make_recipe(
+            wish.recipe,
             fetcher=fetcher,
             endpoint=found.endpoint,
             folder=folder,
             queue=found.queue,
         )
+    place = layout.tokenized_dir(found.data_dir, recipe) / "manifest.json"
+    await asyncio.to_thread(require_own_folder, place, recipe)
+    return recipe
 
 
 async def _looked_at(resolved: Resolved, survey: Survey, watch: Watch) -> AsyncIterator[Batch]:

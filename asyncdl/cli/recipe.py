@@ -1,4 +1,4 @@
-"""--tokenizer and --max-seq-length become a Recipe, before anything is listed or downloaded for it.
+"""--tokenizer and the options beside it become a Recipe, before anything is listed or downloaded for it.
 
 The tokenizer is loaded as the worker will load it, in a child process: the engine's side never imports it, and a
 native crash is an error message here.
@@ -6,11 +6,17 @@ native crash is an error message here.
 
 from __future__ import annotations
 
-from dataclasses import replace
+import asyncio
+import hashlib
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
+
+import orjson
 
 from asyncdl.core.model import Recipe
 from asyncdl.core.names import display, folder_name
+from asyncdl.core.recipes import USUAL, Options
 from asyncdl.engine.pool import Pool
 from asyncdl.errors import TransferError, UsageError
 from asyncdl.net.fetch import Fetcher
@@ -29,13 +35,23 @@ def is_path(tokenizer: str) -> bool:
     return tokenizer.startswith((".", "/", "~")) or tokenizer.endswith(".json") or Path(tokenizer).exists()
 
 
-async def make_recipe(
-    tokenizer: str, max_seq_length: int, *, fetcher: Fetcher, endpoint: str, folder: Path, queue: Path
-) -> Recipe:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RecipeWish:
+    """What the command line asks for. options: without bos_id, which only the tokenizer knows. output: '' is usual."""
+
+    tokenizer: str
+    max_seq_length: int
+    options: Options = USUAL
+    bos: bool = False
+    output: str = ""
+
+
+async def make_recipe(wish: RecipeWish, *, fetcher: Fetcher, endpoint: str, folder: Path, queue: Path) -> Recipe:
     """Return the recipe, checked. folder: where a tokenizer of the Hub is kept. queue: may not exist yet.
 
     Raises UsageError where there is no usable tokenizer, and what `fetch_tokenizer_files` raises.
     """
+    tokenizer = wish.tokenizer
     if is_path(tokenizer):
         place = _absolute(tokenizer)
         label = label_of(place)
@@ -43,26 +59,33 @@ async def make_recipe(
         place = await fetch_tokenizer_files(tokenizer, fetcher=fetcher, endpoint=endpoint, folder=folder)
         label = folder_name(KNOWN_TOKENIZERS.get(tokenizer, tokenizer))
     info = await inspect(str(_absolute(str(place))))
+    if wish.bos and info.bos_id is None:
+        raise UsageError(
+            f"the tokenizer {display(tokenizer)} names no token that begins a text", hint="leave --bos out"
+        )
     recipe = Recipe(
-        name=f"{label}-{max_seq_length}",
+        name=f"{label}-{wish.max_seq_length}",
         tokenizer=tokenizer,
         tokenizer_path=info.path,
         tokenizer_sha256=info.sha256,
         eos_id=info.eos_id,
-        max_seq_length=max_seq_length,
+        max_seq_length=wish.max_seq_length,
+        options=replace(wish.options, bos_id=info.bos_id if wish.bos else None),
+        output_dir=str(await asyncio.to_thread(_absolute(wish.output).resolve)) if wish.output else "",
+        vocab_size=info.vocab_size,
     )
-    return tell_apart(recipe, _recipe_in(queue, recipe.name))
+    return tell_apart(recipe, await asyncio.to_thread(_recipes_in, queue))
 
 
 def _absolute(path: str) -> Path:
     return Path(path).expanduser().absolute()
 
 
-def _recipe_in(queue: Path, name: str) -> Recipe | None:
+def _recipes_in(queue: Path) -> list[Recipe]:
     if not queue.exists():
-        return None
+        return []
     with Reader(queue) as reader:
-        return reader.recipe_named(name)
+        return reader.recipes()
 
 
 def label_of(place: Path) -> str:
@@ -72,13 +95,28 @@ def label_of(place: Path) -> str:
     return folder_name(folder.name if named_by_folder else place.stem)
 
 
-def tell_apart(recipe: Recipe, known: Recipe | None) -> Recipe:
-    """Return `recipe`, renamed where `known`, of the same name, would give other tokens."""
-    if known is None or (known.tokenizer_sha256, known.eos_id) == (recipe.tokenizer_sha256, recipe.eos_id):
-        return recipe
-    if known.tokenizer_sha256 != recipe.tokenizer_sha256:
-        return replace(recipe, name=f"{recipe.name}-{recipe.tokenizer_sha256[:8]}")
-    return replace(recipe, name=f"{recipe.name}-eos{recipe.eos_id}")
+def tell_apart(recipe: Recipe, known: Sequence[Recipe]) -> Recipe:
+    """Return `recipe` under a name that no recipe of `known` has that makes other shards.
+
+    Raises UsageError where another recipe writes to the same --output: a folder holds the shards of one.
+    """
+    by_name = {one.name: one for one in known}
+    for other in known:
+        if recipe.output_dir and other.output_dir == recipe.output_dir and not recipe.makes_the_same_as(other):
+            raise UsageError(
+                f"{display(recipe.output_dir)} is where {other.name} goes, which is made in another way",
+                hint="choose another --output",
+            )
+    for name in (recipe.name, f"{recipe.name}-{digest_of(recipe)}"):
+        if name not in by_name or recipe.makes_the_same_as(by_name[name]):
+            return replace(recipe, name=name)
+    raise AssertionError("two recipes have one digest")
+
+
+def digest_of(recipe: Recipe) -> str:
+    """Return eight digits that tell recipes of one name apart."""
+    facts = [recipe.tokenizer_sha256, recipe.eos_id, recipe.options.unusual(), recipe.output_dir]
+    return hashlib.sha256(orjson.dumps(facts, option=orjson.OPT_SORT_KEYS)).hexdigest()[:8]
 
 
 async def inspect(path: str) -> TokenizerInfo:

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from asyncdl.core.names import SafePath
+from asyncdl.core.recipes import USUAL, Options
 
 Kind = Literal["download", "verify", "tokenize", "episode", "build", "upload"]
-SourceName = Literal["hub", "url", "s3"]
+SourceName = Literal["hub", "url", "s3", "local"]
 DigestName = Literal["sha256", "git-sha1", "md5"]
 
 
@@ -58,8 +59,8 @@ class Dataset:
 
     id: row id, 0 before it is stored. name: `HuggingFaceFW/fineweb-2`, or a host for URLs. revision: a commit
     sha, or '' for URLs. origin: what the artifacts' URLs are built from (`core.names` quoted path is appended);
-    it never holds a secret. local_root: folder below the data dir. text_field: the column verify demands and
-    tokenize reads, '' where none is known.
+    it never holds a secret; of a local dataset it is the folder, absolute, and nothing is copied from it. local_root:
+    folder below the data dir. text_field: the column verify demands and tokenize reads, '' where none is known.
     """
 
     id: int = 0
@@ -92,7 +93,10 @@ class Resolved:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Recipe:
-    """How documents become shards. name: `<tokenizer>-<length>`, the folder below tokenized/."""
+    """How documents become shards. name: `<tokenizer>-<length>`, the folder below tokenized/.
+
+    output_dir: absolute, '' for that folder. vocab_size: None where an older asyncdl did not ask.
+    """
 
     id: int = 0
     name: str
@@ -101,11 +105,28 @@ class Recipe:
     tokenizer_sha256: str
     eos_id: int
     max_seq_length: int
+    options: Options = USUAL
+    output_dir: str = ""
+    vocab_size: int | None = None
+
+    def makes_the_same_as(self, other: Recipe) -> bool:
+        """Whether both make the same shards of the same documents, at the same place."""
+        return self._what_counts == other._what_counts
+
+    @property
+    def _what_counts(self) -> tuple[object, ...]:
+        """All that the shards depend on; how many bad lines are allowed only says when a file is refused."""
+        options = replace(self.options, max_bad_share=USUAL.max_bad_share)
+        return self.tokenizer_sha256, self.eos_id, self.max_seq_length, options, self.output_dir
 
 
 @dataclass(frozen=True, slots=True)
 class NewJob:
-    """A job to be stored. recipe_id: 0 except for tokenize; None for one job with each recipe tied to the dataset."""
+    """A job to be stored. recipe_id: 0 except for tokenize; None for one job with each recipe tied to the dataset.
+
+    keep: a job that is completed with the same digest already stays so. leaves_group: the file is no more packed with
+    others.
+    """
 
     dataset_id: int
     kind: Kind
@@ -113,6 +134,8 @@ class NewJob:
     recipe_id: int | None = 0
     size_bytes: int | None = None
     digest: str | None = None
+    keep: bool = False
+    leaves_group: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -121,7 +144,8 @@ class Job:
 
     attempt: 1-based, grows with each claim, never falls. failures: attempts in a row that brought no new byte.
     had: durable ranges, `core.ranges` text form. validator: what the bytes had belong to. take_over: the partial
-    may still be open in an engine that lost its lease. n_mismatches: how often the digest was wrong.
+    may still be open in an engine that lost its lease. n_mismatches: how often the digest was wrong. part: of a large
+    file, which of the parts that verify found is to be tokenized.
     """
 
     id: int
@@ -138,3 +162,20 @@ class Job:
     validator: str | None
     take_over: bool
     n_mismatches: int
+    part: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """What an engine has to do with one host just now.
+
+    n_open, n_allowed: requests. per_s: body bytes. first_byte_s: from a request to its answer, smoothed; None before
+    the first. n_refused: answers 429 and 503 so far.
+    """
+
+    host: str
+    n_open: int
+    n_allowed: int
+    per_s: float
+    first_byte_s: float | None
+    n_refused: int

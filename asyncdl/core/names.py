@@ -160,6 +160,14 @@ def split_name(dataset: str, subset: str) -> str:
     return folder_name(f"{dataset}/{subset}" if subset else dataset)
 
 
+def group_stem(path: str) -> str:
+    """Return what the shards of a group of files begin with: `shard_group~00001`. path: as `core.grouping` has it.
+
+    In the stem of a file eight digits of a digest follow `~`, so it is no file's.
+    """
+    return f"shard_group~{path.rpartition('-')[2]}"
+
+
 def shard_stem(path: str) -> str:
     """Return what the shards of the partition `path` begin with: `shard_` and its name without `.parquet`."""
     name = path.rpartition("/")[2]

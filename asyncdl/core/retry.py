@@ -118,6 +118,12 @@ TREATMENTS: dict[str, Meaning] = {
     "missing_column": Meaning(Treatment.NEVER, "set the right field for this dataset in the catalogue"),
     "bad_pages": Meaning(Treatment.NEVER, _REPORT),
     "not_text": Meaning(Treatment.NEVER, "set the right field for this dataset in the catalogue"),
+    "unverified": Meaning(Treatment.AGAIN, _WAIT),
+    "bad_compression": Meaning(Treatment.NEVER, _REPORT),
+    "bad_lines": Meaning(
+        Treatment.NEVER, "see that the file is JSON lines; --text-field names the field, --max-bad-lines lets more pass"
+    ),
+    "shard_differs": Meaning(Treatment.NEVER, "remove the shard, then put its dataset up for tokenizing again"),
     "bad_tokenizer": Meaning(Treatment.NEVER, "restore the tokenizer, or enqueue with another"),
     "no_eos": Meaning(Treatment.NEVER, "choose a tokenizer that names an end-of-text token"),
     "engine_died": Meaning(Treatment.AGAIN, _WAIT),
@@ -132,7 +138,7 @@ UNREACHABLE = frozenset({
 
 REFUSED_CONTENT = frozenset({
     "digest_mismatch", "html_instead", "wrong_length", "missing_file", "wrong_size", "empty_file", "not_parquet",
-    "bad_footer", "bad_structure", "missing_column", "bad_pages", "not_text",
+    "bad_footer", "bad_structure", "missing_column", "bad_pages", "not_text", "bad_compression", "bad_lines",
 })  # fmt: skip
 """Classes that mean the content failed verification; a run that ends with one of these exits with 6."""
 

@@ -34,6 +34,9 @@ class Event(StrEnum):
     REVIVE = "revive"  # enqueued again, or its parent was done again
 
 
+AWAY_S = 1e10
+"""Added to run_at of what is paused; no time that a job is meant to be tried at is that late (the year 2286)."""
+
 TRANSITIONS: dict[tuple[State, Event], State] = {
     (State.AVAILABLE, Event.CLAIM): State.RUNNING,
     (State.AVAILABLE, Event.CANCEL): State.CANCELLED,

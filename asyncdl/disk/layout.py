@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 from pathlib import Path
 
+from asyncdl.core.model import Recipe
 from asyncdl.core.names import MAX_NAME_BYTES, SafePath
 
 PARTIAL = ".partial"
@@ -35,8 +36,13 @@ def _beside(final: Path, suffix: str) -> Path:
     return final.with_name(name + suffix)
 
 
-def tokenized_dir(data_dir: Path, recipe_name: str) -> Path:
-    return data_dir / "tokenized" / recipe_name
+def tokenized_root(data_dir: Path) -> Path:
+    return data_dir / "tokenized"
+
+
+def tokenized_dir(data_dir: Path, recipe: Recipe) -> Path:
+    """Return the folder of a recipe's manifest and splits: tokenized/<name>, or where it was told to be."""
+    return Path(recipe.output_dir) if recipe.output_dir else tokenized_root(data_dir) / recipe.name
 
 
 def tokenizers_dir(data_dir: Path) -> Path:

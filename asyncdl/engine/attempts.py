@@ -15,7 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Literal
 
 from asyncdl.core.events import Event, JobEnded
-from asyncdl.core.model import Dataset, Job
+from asyncdl.core.model import Dataset, Job, NewJob
 from asyncdl.core.names import display
 from asyncdl.core.retry import TREATMENTS, Discard, Failure, RetryAt, Treatment, Verdict, after_attempt
 from asyncdl.core.stages import next_jobs
@@ -28,10 +28,15 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """The job is completed. result: JSON for the row. size_bytes: of the artifact, as found."""
+    """The job is completed. result: JSON for the row. size_bytes: of the artifact, as found.
+
+    digest: as in `next_jobs`. more: jobs beside those that follow anyway.
+    """
 
     size_bytes: int | None
     result: dict[str, object]
+    digest: str | None = None
+    more: tuple[NewJob, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +107,7 @@ class Attempts:
             raise
 
     async def _complete(self, job: Job, dataset: Dataset, done: Done) -> None:
-        children = next_jobs(replace(job, size_bytes=done.size_bytes))
+        children = (*next_jobs(replace(job, size_bytes=done.size_bytes), done.digest), *done.more)
         await self._jobs.complete(
             job, now=time.time(), size_bytes=done.size_bytes, result=done.result, children=children
         )
@@ -117,6 +122,7 @@ class Attempts:
     async def _lost(self, job: Job, dataset: Dataset, error: LeaseLostError) -> None:
         """Give the job back in case the lease is lost to our own clock only; the fence decides."""
         await self._release(job, dataset)
+        await self._jobs.note_fenced()
         self._tell(job, dataset, "lost", error_class="lease_expired", message=error.message)
 
     async def _settle_failure(self, job: Job, dataset: Dataset, error: TransferError, *, progressed: bool) -> None:

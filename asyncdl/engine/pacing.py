@@ -11,12 +11,18 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 
 from asyncdl.core.bound import PaceState
+from asyncdl.core.model import Traffic
 from asyncdl.core.pace import TICK_S, Pace
+from asyncdl.core.rates import Rate
 from asyncdl.store.hosts import RememberedPace
 
 FULL_SHARE = 0.9
 """Of the time that all requests allowed must have been open for what came in to say something about that number: an
 ended one is replaced within a callback, a file that ends leaves a gap. Guess."""
+
+
+SMOOTHING = 0.1
+"""Weight of the newest answer in the time to the first byte. Guess."""
 
 
 @dataclass(slots=True)
@@ -28,6 +34,11 @@ class _Host:
     n_open: int = 0
     n_bytes: int = 0
     not_full_s: float = 0.0
+    n_rated_bytes: int = 0
+    rate: Rate = field(default_factory=Rate)
+    first_byte_s: float | None = None
+    n_refused: int = 0
+    told: Traffic | None = None
     remembered: tuple[int | None, int | None] = field(default=(None, None))
 
 
@@ -80,12 +91,21 @@ class Pacing:
         self._note(host)
 
     def came(self, name: str, n_bytes: int) -> None:
-        self._host(name).n_bytes += n_bytes
+        host = self._host(name)
+        host.n_bytes += n_bytes
+        host.n_rated_bytes += n_bytes
+
+    def answered(self, name: str, after_s: float) -> None:
+        """A request of `name` was answered so long after it was made."""
+        host = self._host(name)
+        was_s = after_s if host.first_byte_s is None else host.first_byte_s
+        host.first_byte_s = was_s + (after_s - was_s) * SMOOTHING
 
     def refused(self, name: str) -> None:
         """`name` answered 429 or 503. A CDN answers for the host that led to it: then all that are busy step back."""
         known = self._hosts.get(name)
         for host in [known] if known is not None else [one for one in self._hosts.values() if one.n_open]:
+            host.n_refused += 1
             host.pace.refused(now=time.monotonic())
             self._note(host)
 
@@ -123,6 +143,19 @@ class Pacing:
             host.n_bytes, host.not_full_s = 0, 0.0
             self._note(host)
         self.changed()
+
+    def traffic(self, now: float) -> list[Traffic]:
+        """Return what has changed with each host since the last call. now: monotonic."""
+        news = []
+        for name, host in self._hosts.items():
+            host.rate.add(host.n_rated_bytes, now)
+            host.n_rated_bytes = 0
+            per_s = host.rate.per_s if host.rate.per_s >= 1 else 0.0
+            found = Traffic(name, host.n_open, host.pace.limit, per_s, host.first_byte_s, host.n_refused)
+            if found != host.told:
+                host.told = found
+                news.append(found)
+        return news
 
     def to_remember(self) -> list[RememberedPace]:
         """Return what was found out since the last call. A hint at the ceiling is our limit, not the host's."""

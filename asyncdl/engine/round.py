@@ -220,6 +220,7 @@ class Round:
 
     async def _stream(self, ask: Ask) -> None:
         async with self._remote.open(ask.range, self._landing.pinned) as (body, response):
+            self._tools.pacing.answered(self._host, self._loop.time() - ask.began_at)
             self._landing.pin(body.pinned)
             limit = self._accept(ask, body)
             await self._receive(ask, response, limit)

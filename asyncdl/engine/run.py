@@ -22,7 +22,6 @@ from typing import Literal
 from asyncdl.core.events import Event, GateClosed, JobEnded, Rescued, Stopping
 from asyncdl.core.model import Kind
 from asyncdl.core.names import quote_path
-from asyncdl.core.rates import Rate
 from asyncdl.core.retry import TREATMENTS
 from asyncdl.core.s3_keys import S3Keys
 from asyncdl.core.secret import Secret
@@ -31,11 +30,13 @@ from asyncdl.disk.occupancy import occupied
 from asyncdl.engine.attempts import Attempts
 from asyncdl.engine.bounding import Bounding
 from asyncdl.engine.disk_gate import DiskGate
+from asyncdl.engine.heartbeat import beat_for_ever
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.manifests import write_manifests
 from asyncdl.engine.meter import Meter
 from asyncdl.engine.pacing import Pacing
 from asyncdl.engine.pool import Pool
+from asyncdl.engine.publisher import Publisher
 from asyncdl.engine.round import first_of
 from asyncdl.engine.scheduler import Scheduler
 from asyncdl.engine.stages import Stages
@@ -60,7 +61,6 @@ from asyncdl.store.writer import Writer
 KINDS: tuple[Kind, ...] = ("download", "verify", "tokenize")
 """What this engine can do, in the order of the path."""
 
-BEAT_EVERY_S = 1.0
 RESCUE_EVERY_S = 5.0
 REMEMBER_EVERY_S = 5.0
 MANIFESTS_EVERY_S = 60.0
@@ -210,6 +210,7 @@ class Engine:
                 jobs=jobs,
                 leases=Leases(jobs, config.lease_s),
                 threads=threads,
+                publisher=Publisher(threads, jobs),
                 disk_gate=DiskGate(threads, self._listen),
                 pacing=pacing,
                 rate_gate=rate_gate,
@@ -227,7 +228,7 @@ class Engine:
                     for name, service in (
                         ("renew", tools.leases.renew_for_ever()),
                         ("rescue", self._rescue_for_ever(jobs)),
-                        ("beat", self._beat_for_ever(tools, bounding)),
+                        ("beat", beat_for_ever(tools, bounding, self._n_tasks)),
                         ("pace", pacing.tick_for_ever()),
                         ("hosts", _remember_for_ever(hosts, pacing, gates)),
                         ("disk", tools.disk_gate.watch_for_ever()),
@@ -265,7 +266,7 @@ class Engine:
         self._listen(event)
 
     async def _watch_for_end(self, reader: Reader) -> None:
-        """Drain when nothing is left that this run could do. Jobs that wait for a retry are left, too."""
+        """Drain when nothing is left that this run could do. What waits for a retry is left, what is paused is not."""
         while True:
             await self._over.wait()
             self._over.clear()
@@ -275,7 +276,7 @@ class Engine:
             n_left = sum(
                 counts.get(kind, {}).get(state, 0) for kind in self._config.kinds for state in ("available", "running")
             )
-            if n_left == 0:
+            if n_left == 0 or n_left == reader.n_paused(self._config.kinds):
                 for worker in self._workers:
                     worker.drain()
 
@@ -286,15 +287,6 @@ class Engine:
                 for worker in self._workers:
                     worker.look_again()
             await asyncio.sleep(min(RESCUE_EVERY_S, self._config.lease_s / 3))
-
-    async def _beat_for_ever(self, tools: Tools, bounding: Bounding) -> None:
-        rate, seen_bytes = Rate(), 0
-        while True:
-            rate.add(tools.meter.n_bytes - seen_bytes, time.monotonic())
-            seen_bytes = tools.meter.n_bytes
-            bound = bounding.look()
-            await tools.jobs.beat(now=time.time(), per_s=rate.per_s, n_requests=tools.meter.n_requests, bound=bound)
-            await asyncio.sleep(BEAT_EVERY_S)
 
     async def _manifests_for_ever(self, threads: Threads) -> None:
         """Write them now and then, for those who look on; a full disk makes this wait for the next time."""

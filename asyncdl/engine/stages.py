@@ -6,33 +6,29 @@ Verify comes before tokenize, so that what is wrong is known before work is spen
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import asdict
 from pathlib import Path
 
+import orjson
+
 from asyncdl.core.events import FileQuarantined
-from asyncdl.core.model import Dataset, Job, Kind
-from asyncdl.core.names import shard_stem, split_name
+from asyncdl.core.model import Dataset, Job, Kind, NewJob
+from asyncdl.core.names import SafePath, display
 from asyncdl.core.retry import REFUSED_CONTENT
-from asyncdl.core.stages import MAX_SHARD_TOKENS, USUAL_TEXT_FIELD
-from asyncdl.disk.layout import final_path, tokenized_dir
 from asyncdl.disk.partial import quarantine
 from asyncdl.engine.attempts import Attempts, Done, RefusedError
 from asyncdl.engine.pool import Pool
+from asyncdl.engine.tasks import Tasks, place_of, source_id_of
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.store.reader import Reader
-from workers.contract import Rejected, Task, TokenizeTask, VerifyTask
+from workers.contract import Rejected, Surveyed, Tokenized, Verified
 
 LOOK_EVERY_S = 0.25
 """How soon a job whose time has come, or that another process enqueued, is seen. Guess."""
-
-TIMEOUT_BASE_S = 60.0
-VERIFY_BYTES_PER_S = 20e6
-TOKENIZE_BYTES_PER_S = 100e3
-"""A task that is slower than this is hung. Verify: a tenth of the full decode measured (0.2 GB/s). Tokenize: a
-tenth of the slowest backend on compressed text (1 MB/s)."""
 
 
 class Stages:
@@ -53,7 +49,9 @@ class Stages:
         self._pool = pool
         self._attempts = attempts
         self._reader = reader
+        self._tasks = Tasks(reader, data_dir)
         self._tools = tools
+        self._backends: dict[int, str] = {}  # by recipe: what was noted last
         self._n_running = 0
         self._changed = asyncio.Event()
         self._draining = False
@@ -107,50 +105,62 @@ class Stages:
             self._changed.set()
 
     async def _work(self, job: Job, dataset: Dataset) -> Done:
-        final = final_path(self._data_dir, dataset.local_root, job.path)
-        task, timeout_s = self._task(job, dataset, final)
+        build = self._tasks.verify if job.kind == "verify" else self._tasks.tokenize
+        task, timeout_s = build(job, dataset)
         outcome = await self._pool.run(task, timeout_s=timeout_s)
-        if isinstance(outcome, Rejected):
-            await self._reject(job, final, outcome)
-        return Done(job.size_bytes, asdict(outcome))
+        match outcome:
+            case Rejected():
+                raise await self._rejected(job, dataset, outcome)
+            case Tokenized():
+                await self._note_backend(job.recipe_id, outcome)
+                apart = tuple(self._set_apart(job, dataset, outcome))
+                result = asdict(outcome) | {"inputs": self._inputs(job, dataset, {one.path for one in apart})}
+                return Done(job.size_bytes, result, more=apart)
+            case Surveyed():
+                files = self._tasks.files_of(job, dataset)
+                return _looked_at(job, outcome, dict(zip(files, outcome.sha256, strict=True)))
+            case Verified(sha256=sha256):
+                return _looked_at(job, outcome, {job.path: sha256} if sha256 else {})
+        raise AssertionError(f"no worker answers {type(task).__name__} with {type(outcome).__name__}")
 
-    def _task(self, job: Job, dataset: Dataset, final: Path) -> tuple[Task, float]:
-        size_bytes = job.size_bytes or 0
-        if job.kind == "verify":
-            columns = (dataset.text_field,) if dataset.text_field else ()
-            task = VerifyTask(
-                path=str(final), size_bytes=job.size_bytes, required_columns=columns, decode=job.digest is None
-            )
-            return task, TIMEOUT_BASE_S + size_bytes / VERIFY_BYTES_PER_S
-        return self._tokenize_task(job, dataset, final), TIMEOUT_BASE_S + size_bytes / TOKENIZE_BYTES_PER_S
+    def _inputs(self, job: Job, dataset: Dataset, apart: set[SafePath]) -> dict[str, str]:
+        """Return {file: sha256} of what the shards were made of, as far as it was hashed here."""
+        found: dict[str, str] = self._tasks.verified(job).get("inputs", {})
+        return {file: found.get(file, "") for file in self._tasks.files_of(job, dataset) if file not in apart}
 
-    def _tokenize_task(self, job: Job, dataset: Dataset, final: Path) -> TokenizeTask:
-        recipe = self._reader.recipe(job.recipe_id)
-        output_dir = tokenized_dir(self._data_dir, recipe.name) / split_name(dataset.name, dataset.subset)
-        return TokenizeTask(
-            source_path=str(final),
-            source_id=f"{dataset.name}@{dataset.revision}/{job.path}",
-            text_column=dataset.text_field or USUAL_TEXT_FIELD,
-            tokenizer_path=recipe.tokenizer_path,
-            tokenizer_sha256=recipe.tokenizer_sha256,
-            eos_id=recipe.eos_id,
-            max_seq_length=recipe.max_seq_length,
-            labels="shifted",
-            max_shard_tokens=MAX_SHARD_TOKENS,
-            output_dir=str(output_dir),
-            shard_stem=shard_stem(job.path),
-            job_id=job.id,
-            attempt=job.attempt,
-        )
+    async def _note_backend(self, recipe_id: int, outcome: Tokenized) -> None:
+        backend = f"{outcome.backend}: {display(outcome.backend_note)}" if outcome.backend_note else outcome.backend
+        if self._backends.get(recipe_id) != backend:
+            self._backends[recipe_id] = backend
+            await self._tools.jobs.note_backend(recipe_id, backend)
 
-    async def _reject(self, job: Job, final: Path, outcome: Rejected) -> None:
-        """Keep a file that is proven wrong aside, and raise what the rejection means for the job."""
+    def _set_apart(self, job: Job, dataset: Dataset, outcome: Tokenized) -> Iterator[NewJob]:
+        """Files that a group was made without leave it and get jobs of their own, which say what is wrong with each."""
+        refused = {source.source_id for source in outcome.refused}
+        for file in self._tasks.files_of(job, dataset) if refused else ():
+            if source_id_of(dataset, file) in refused:
+                yield NewJob(dataset_id=dataset.id, kind="verify", path=file, leaves_group=True)
+
+    async def _rejected(self, job: Job, dataset: Dataset, outcome: Rejected) -> TransferError:
+        """Keep a file that is proven wrong aside, and return what the rejection means for the job.
+
+        A file of this machine stays where it is: it is not ours.
+        """
         if outcome.error_class == "no_room":
-            output_dir = tokenized_dir(self._data_dir, self._reader.recipe(job.recipe_id).name)
-            self._tools.disk_gate.close(job.size_bytes or 0, output_dir)
-            raise TransferError("no_room", outcome.message, retry_after_s=0.0)
-        if job.kind == "verify" and outcome.error_class in REFUSED_CONTENT:
+            self._tools.disk_gate.close(job.size_bytes or 0, self._tasks.output_dir(job, dataset))
+            return TransferError("no_room", outcome.message, retry_after_s=0.0)
+        if job.kind == "verify" and outcome.error_class in REFUSED_CONTENT and dataset.source != "local":
             await self._tools.jobs.check_held(job)
-            await self._tools.threads.call(quarantine, final)
+            await self._tools.threads.call(quarantine, place_of(self._data_dir, dataset, job.path))
             self._tools.listen(FileQuarantined(path=job.path, error_class=outcome.error_class))
-        raise RefusedError(outcome.error_class, f"{job.path}: {outcome.message}")
+        return RefusedError(outcome.error_class, f"{job.path}: {outcome.message}")
+
+
+def _looked_at(job: Job, outcome: Verified | Surveyed, inputs: dict[SafePath, str]) -> Done:
+    """inputs: {file: sha256} of what was hashed here; one digest stands for all of it and the way it is cut."""
+    result: dict[str, object] = asdict(outcome) | {"inputs": inputs}
+    if not inputs:
+        return Done(job.size_bytes, result)
+    content = orjson.dumps([inputs, result.get("parts")])
+    digest = f"sha256:{hashlib.sha256(content).hexdigest()}"
+    return Done(job.size_bytes, result | {"digest": digest}, digest=digest)

@@ -11,9 +11,10 @@ from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass, replace
 
 import apsw
+import orjson
 
 from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
-from asyncdl.errors import UnsafeNameError
+from asyncdl.errors import UnsafeNameError, UsageError
 from asyncdl.store import sql
 from asyncdl.store.writer import Writer
 
@@ -33,6 +34,18 @@ class Enqueued:
     n_new: int
     n_known: int
     others: tuple[str, ...] = ()
+
+
+def put_recipe(connection: apsw.Connection, recipe: Recipe) -> int:
+    """Store `recipe`, or find it by its name; return its row id.
+
+    Raises UsageError where another enqueue has given the name to another recipe since it was chosen.
+    """
+    bindings = asdict(recipe) | {"options": orjson.dumps(recipe.options.unusual()).decode()}
+    rows = sql.rows(connection, sql.queries()["put_recipe"], bindings)
+    if not rows:
+        raise UsageError(f"another enqueue has just taken the name {recipe.name}", hint="do it again")
+    return int(rows[0][0])
 
 
 def template_of(resolved: Resolved) -> Dataset:
@@ -146,7 +159,7 @@ class Enqueue:
         connection.execute(self._q["revive_stages"], bindings)
         n = connection.changes()
         if recipe is not None:
-            recipe_id = sql.rows(connection, self._q["put_recipe"], asdict(recipe))[0][0]
+            recipe_id = put_recipe(connection, recipe)
             tied = bindings | {"recipe_id": recipe_id}
             connection.execute(self._q["tie_recipe"], tied)
             connection.execute(self._q["tokenize_verified"], tied)

@@ -7,17 +7,17 @@ carries the lease (id, owner, attempt); when no row matches, somebody else has t
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
 import apsw
 import orjson
 
-from asyncdl.core.model import Digest, Job, Kind, NewJob
+from asyncdl.core.model import Digest, Job, Kind, NewJob, Traffic
 from asyncdl.core.names import SafePath
 from asyncdl.core.retry import MAX_CRASHES
 from asyncdl.errors import LeaseLostError
-from asyncdl.store import place, presence, sql
+from asyncdl.store import place, presence, sql, steering
 from asyncdl.store.writer import Writer
 
 PRIORITIES = range(10)
@@ -44,6 +44,21 @@ class GiveBack:
     error_text: str | None = None
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Beat:
+    """What an engine measures of itself. bound: what bounds its speed, '' unknown. cpu_s: processor seconds so far,
+    without the children's. loop_lag_s: how late its event loop woke up. n_pool: children that have a task.
+    """
+
+    per_s: float
+    n_requests: int
+    bound: str = ""
+    cpu_s: float = 0.0
+    rss_bytes: int = 0
+    loop_lag_s: float = 0.0
+    n_pool: int = 0
+
+
 class Jobs:
     """The queue as one engine sees it. Owns nothing: the writer is closed by who made it.
 
@@ -56,13 +71,21 @@ class Jobs:
         self.owner = owner
 
     async def claim(self, kind: Kind, n: int, *, now: float, lease_s: float) -> list[Job]:
-        """Take up to `n` jobs of `kind` that are due at `now`, most urgent first, oldest first within a priority."""
+        """Take up to `n` jobs of `kind` that are due at `now`, most urgent first, oldest first within a priority.
+
+        Nothing that a person has paused: see `steering`.
+        """
 
         def change(connection: apsw.Connection) -> list[Job]:
             jobs: list[Job] = []
-            for priority in PRIORITIES:
-                asked = {"kind": kind, "priority": priority, "now": now}
+            paused = steering.pauses(connection)
+            for priority in PRIORITIES if kind not in paused.kinds else ():
+                asked: dict[str, object] = {"kind": kind, "priority": priority, "now": now}
                 if not sql.rows(connection, self._q["is_due"], asked):
+                    continue
+                if paused.datasets != steering.NONE and not steering.set_aside(
+                    connection, paused.datasets, asked, n - len(jobs)
+                ):
                     continue
                 bindings = {
                     "owner": self.owner, "now": now, "lease_s": lease_s, "kind": kind, "priority": priority,
@@ -94,6 +117,14 @@ class Jobs:
 
         await self._writer.write(change)
 
+    async def are_held(self, jobs: Sequence[Job]) -> list[bool]:
+        """Return for each whether its lease holds, all as of one moment. The last look before many are published."""
+
+        def change(connection: apsw.Connection) -> list[bool]:
+            return [bool(sql.rows(connection, self._q["still_held"], _lease(job))) for job in jobs]
+
+        return await self._writer.write(change)
+
     async def progress(self, job: Job, *, had: str, validator: str | None, size_bytes: int | None, done: int) -> None:
         """Record durable ranges: bytes that a completed fdatasync covers, and what object they belong to."""
         bindings = _lease(job) | {
@@ -122,8 +153,15 @@ class Jobs:
             connection.execute(self._q["complete"], bindings)
             _require_row(connection, bindings)
             for child in children:
-                name = "insert_child_per_recipe" if child.recipe_id is None else "insert_child"
-                connection.execute(self._q[name], _child(child) | {"now": now, "parent_id": job.id})
+                given = _child(child) | {"now": now, "parent_id": job.id}
+                if child.recipe_id is None:
+                    connection.execute(self._q["insert_child_per_recipe"], given)
+                    connection.execute(self._q["reopen_lost_parts"], given)
+                    connection.execute(self._q["cancel_lost_parts"], given)
+                else:
+                    connection.execute(self._q["insert_child"], given)
+                    if child.leaves_group:
+                        connection.execute(self._q["leave_group"], given)
 
         await self._writer.write(change)
 
@@ -191,6 +229,7 @@ class Jobs:
         for row in held:
             self._take_back(connection, row, outcome, now=now)
         connection.execute(self._q["engine_end"], {"owner": owner, "now": now})
+        connection.execute(self._q["forget_traffic"], {"owner": owner})
         return len(held)
 
     def _take_back(
@@ -216,14 +255,30 @@ class Jobs:
 
         def change(connection: apsw.Connection) -> None:
             connection.execute(self._q["prune_engines"], bindings)
+            connection.execute(self._q["prune_traffic"])
             connection.execute(self._q["engine_start"], bindings)
 
         await self._writer.write(change)
 
-    async def beat(self, *, now: float, per_s: float, n_requests: int, bound: str = "") -> None:
-        """Show that the engine lives, and what it measures. bound: what bounds its speed, '' unknown."""
-        bindings = {"owner": self.owner, "now": now, "per_s": per_s, "n_requests": n_requests, "bound": bound}
-        await self._writer.write(lambda connection: _run(connection, self._q["engine_beat"], bindings))
+    async def beat(self, beat: Beat, traffic: Sequence[Traffic] = (), *, now: float) -> None:
+        """Show that the engine lives, what it measures, and what has changed with the hosts."""
+        bindings = {"owner": self.owner, "now": now} | asdict(beat)
+
+        def change(connection: apsw.Connection) -> None:
+            connection.execute(self._q["engine_beat"], bindings)
+            for one in traffic:
+                connection.execute(self._q["put_traffic"], asdict(one) | {"owner": self.owner})
+
+        await self._writer.write(change)
+
+    async def note_fenced(self) -> None:
+        """Count a settle that came too late, for the metrics."""
+        await self._writer.write(lambda connection: _run(connection, self._q["note_fenced"], {}))
+
+    async def note_backend(self, recipe_id: int, backend: str) -> None:
+        """Record what makes the ids of a recipe, for status."""
+        bindings: dict[str, object] = {"recipe_id": recipe_id, "backend": backend}
+        await self._writer.write(lambda connection: _run(connection, self._q["note_backend"], bindings))
 
     async def end_engine(self, *, now: float) -> None:
         """Mark this engine as ended and release what it still holds, such as a claim whose caller was cancelled."""
@@ -258,7 +313,7 @@ def _child(job: NewJob) -> dict[str, object]:
     """By hand, because dataclasses.asdict copies deeply: 7 us a child."""
     return {
         "dataset_id": job.dataset_id, "kind": job.kind, "path": job.path, "recipe_id": job.recipe_id,
-        "size_bytes": job.size_bytes, "digest": job.digest,
+        "size_bytes": job.size_bytes, "digest": job.digest, "keep": job.keep,
     }  # fmt: skip
 
 
@@ -275,10 +330,11 @@ def _end_attempt(connection: apsw.Connection, statement: str, bindings: dict[str
 
 
 def _job(row: tuple[Any, ...], owner: str) -> Job:
-    id_, kind, dataset_id, recipe_id, path, attempt, failures, size_bytes, digest, had, validator, take_over, n = row
+    (id_, kind, dataset_id, recipe_id, part, path, attempt, failures, size_bytes, digest, had, validator, take_over,
+     n_mismatches) = row  # fmt: skip
     return Job(
         id=id_, kind=kind, dataset_id=dataset_id, recipe_id=recipe_id, path=SafePath(str(path)), owner=owner,
         attempt=attempt, failures=failures, size_bytes=size_bytes,
         digest=Digest.parse(str(digest)) if digest else None, had=str(had),
-        validator=validator, take_over=bool(take_over), n_mismatches=n,
+        validator=validator, take_over=bool(take_over), n_mismatches=n_mismatches, part=part,
     )  # fmt: skip

@@ -21,11 +21,14 @@ from asyncdl.store.sidecar import Sidecar
 APPLICATION_ID = 0x6164_6C31
 """PRAGMA application_id: "adl1", so that `file` and we know the file as ours."""
 
-VERSION = 2
+VERSION = 3
 """PRAGMA user_version that this asyncdl writes; schema.sql is that version."""
 
 Step = Callable[[apsw.Connection], object]
-STEPS: Mapping[int, Step] = {2: lambda connection: connection.execute(sql.script("to_version_2.sql"))}
+STEPS: Mapping[int, Step] = {
+    2: lambda connection: connection.execute(sql.script("to_version_2.sql")),
+    3: lambda connection: connection.execute(sql.script("to_version_3.sql")),
+}
 """{version: what brings a file of version - 1 there}."""
 
 BUSY_TIMEOUT_MS = 10_000
@@ -69,7 +72,7 @@ def _open(path: Path, version: int, steps: Mapping[int, Step]) -> apsw.Connectio
     try:
         connection = apsw.Connection(str(path))
     except apsw.Error as error:
-        raise _told(path, error) from error
+        raise told(path, error) from error
     try:
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         found = check_version(connection, path, version)
@@ -81,7 +84,7 @@ def _open(path: Path, version: int, steps: Mapping[int, Step]) -> apsw.Connectio
     except BaseException as error:
         _close_untouched(connection, had_wal=had_wal)
         if isinstance(error, apsw.Error | OSError):
-            raise _told(path, error) from error
+            raise told(path, error) from error
         raise
     return connection
 
@@ -150,7 +153,7 @@ def _pragma(connection: apsw.Connection, name: str) -> int:
     return int(sql.rows(connection, f"PRAGMA {name}")[0][0])
 
 
-def _told(path: Path, error: apsw.Error | OSError) -> AsyncdlError:
+def told(path: Path, error: apsw.Error | OSError) -> AsyncdlError:
     """Say in our words why `path` could not be opened."""
     if isinstance(error, apsw.NotADBError | apsw.CorruptError):
         return ConfigError(
@@ -183,19 +186,19 @@ def open_reader(path: Path) -> apsw.Connection:
     try:
         connection = apsw.Connection(str(path), flags=apsw.SQLITE_OPEN_READWRITE)
     except apsw.Error as error:
-        raise _told(path, error) from error
+        raise told(path, error) from error
     try:
         connection.config(apsw.SQLITE_DBCONFIG_NO_CKPT_ON_CLOSE, 1)  # the last one to close would write
         connection.set_busy_timeout(BUSY_TIMEOUT_MS)
         connection.execute("PRAGMA wal_autocheckpoint = 0")
         found = check_version(connection, path)
-        if found == 1:
-            connection.execute(sql.queries("reads.sql")["over_version_1"])
+        for older in range(found, VERSION) if found else ():
+            connection.execute(sql.queries("reads.sql")[f"over_version_{older}"])
         connection.execute("PRAGMA query_only = ON")
     except BaseException as error:
         _close_untouched(connection, had_wal=had_wal)
         if isinstance(error, apsw.Error):
-            raise _told(path, error) from error
+            raise told(path, error) from error
         raise
     if found == 0:
         connection.close()

@@ -9,7 +9,7 @@ UPDATE job
  WHERE id IN (SELECT id FROM job
                WHERE state = 'available' AND kind = :kind AND priority = :priority AND run_at <= :now
                ORDER BY run_at, id LIMIT max(:n, 0))
-RETURNING id, kind, dataset_id, recipe_id, path, attempt, failures, size_bytes, digest, had, validator, take_over,
+RETURNING id, kind, dataset_id, recipe_id, part, path, attempt, failures, size_bytes, digest, had, validator, take_over,
   (SELECT count(*) FROM attempt WHERE job_id = job.id AND error_class = 'digest_mismatch');
 
 -- name: is_due
@@ -66,23 +66,40 @@ INSERT INTO attempt VALUES (:id, :attempt, :owner, :started_at, :now, :outcome, 
 -- a child under way is left alone.
 INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
 SELECT :dataset_id, :kind, :path, :recipe_id, :size_bytes, :digest, priority, :now, :now FROM job WHERE id = :parent_id
-ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, done_bytes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest, result = NULL,
        error_class = NULL, error_text = NULL
  WHERE state IN ('completed', 'discarded', 'cancelled');
 
 -- name: insert_child_per_recipe
--- The same, once for each recipe that the dataset has by now: an enqueue may tie another while the parent runs, and
--- only within this transaction is it sure that either it or the enqueue sees the file.
-INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
-SELECT :dataset_id, :kind, :path, t.recipe_id, :size_bytes, :digest, p.priority, :now, :now
-  FROM dataset_recipe t JOIN job p ON p.id = :parent_id WHERE t.dataset_id = :dataset_id
-ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+-- The same, once for each recipe that the dataset has by now and each part that its parent, just completed, found: an
+-- enqueue may tie another recipe while the parent runs, and only within this transaction is it sure that either it or
+-- the enqueue sees the file. :keep: what was made of the same content stays.
+INSERT INTO job (dataset_id, kind, path, recipe_id, part, size_bytes, digest, priority, run_at, created_at)
+SELECT :dataset_id, :kind, :path, t.recipe_id, coalesce(u.key, 0),
+       :size_bytes / max(1, coalesce(json_array_length(p.result, '$.parts'), 0)), :digest, p.priority, :now, :now
+  FROM dataset_recipe t JOIN job p ON p.id = :parent_id LEFT JOIN json_each(p.result, '$.parts') u
+ WHERE t.dataset_id = :dataset_id
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, done_bytes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest, result = NULL,
        error_class = NULL, error_text = NULL
- WHERE state IN ('completed', 'discarded', 'cancelled');
+ WHERE state IN ('discarded', 'cancelled') OR (state = 'completed' AND NOT (:keep AND digest IS excluded.digest));
+
+-- name: reopen_lost_parts
+-- Parts that the new content has not got any more; completed ones are reopened, for they can only then be cancelled.
+UPDATE job SET state = 'available', ended_at = NULL
+ WHERE dataset_id = :dataset_id AND kind = 'tokenize' AND path = :path AND state = 'completed'
+   AND part >= max(1, (SELECT coalesce(json_array_length(result, '$.parts'), 0) FROM job WHERE id = :parent_id));
+
+-- name: cancel_lost_parts
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now
+ WHERE dataset_id = :dataset_id AND kind = 'tokenize' AND path = :path AND state IN ('available', 'running', 'discarded')
+   AND part >= max(1, (SELECT coalesce(json_array_length(result, '$.parts'), 0) FROM job WHERE id = :parent_id));
+
+-- name: note_fenced
+INSERT INTO attempt_count VALUES ('fenced', '', 1) ON CONFLICT DO UPDATE SET n = n + 1;
 
 -- name: expired
 -- Not one's own: after a suspend or a jump of the clock the engine renews them, or finds out that it cannot.
@@ -109,10 +126,18 @@ ON CONFLICT (name, revision, subset) DO UPDATE SET origin = excluded.origin, tex
 RETURNING id;
 
 -- name: put_recipe
-INSERT INTO recipe (name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length)
-VALUES (:name, :tokenizer, :tokenizer_path, :tokenizer_sha256, :eos_id, :max_seq_length)
-ON CONFLICT (name) DO UPDATE SET tokenizer_path = excluded.tokenizer_path
+INSERT INTO recipe (name, tokenizer, tokenizer_path, tokenizer_sha256, eos_id, max_seq_length, options, output_dir,
+                    vocab_size)
+VALUES (:name, :tokenizer, :tokenizer_path, :tokenizer_sha256, :eos_id, :max_seq_length, :options, :output_dir,
+        :vocab_size)
+ON CONFLICT (name) DO UPDATE SET tokenizer_path = excluded.tokenizer_path, vocab_size = excluded.vocab_size,
+  options = excluded.options
+ WHERE tokenizer_sha256 = excluded.tokenizer_sha256 AND eos_id = excluded.eos_id AND output_dir = excluded.output_dir
+   AND json_remove(options, '$.max_bad_share') = json_remove(excluded.options, '$.max_bad_share')
 RETURNING id;
+
+-- name: note_backend
+UPDATE recipe SET backend = :backend WHERE id = :recipe_id AND backend <> :backend;
 
 -- name: staged_tables
 -- Artifacts wait here, in a file of SQLite's own beside no one's way, until all of a listing is known.
@@ -174,7 +199,7 @@ INSERT INTO job (dataset_id, kind, path, size_bytes, digest, validator, priority
 SELECT u.dataset_id, 'download', s.path, s.size_bytes, s.digest, s.validator, :priority, :now, :now,
        CASE WHEN s.missing THEN 0 ELSE coalesce(s.size_bytes, 0) END
   FROM temp.staged s CROSS JOIN temp.staged_subset u ON u.subset = s.subset WHERE true ORDER BY s.path
-ON CONFLICT (dataset_id, kind, path, recipe_id) DO UPDATE
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE
    SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0,
        size_bytes = excluded.size_bytes, digest = excluded.digest,
        (had, done_bytes) = (
@@ -238,14 +263,157 @@ UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0
 INSERT INTO dataset_recipe SELECT dataset_id, :recipe_id FROM temp.staged_subset WHERE true ON CONFLICT DO NOTHING;
 
 -- name: tokenize_verified
--- A recipe tied to files that are verified already: their next stage begins now.
-INSERT INTO job (dataset_id, kind, path, recipe_id, size_bytes, digest, priority, run_at, created_at)
-SELECT v.dataset_id, 'tokenize', v.path, :recipe_id, v.size_bytes, v.digest, :priority, :now, :now
-  FROM temp.staged_subset u
-  CROSS JOIN job v ON v.dataset_id = u.dataset_id AND v.kind = 'verify' AND v.state = 'completed'
+-- A recipe tied to files that are verified already: their next stage begins now, a job for each part.
+INSERT INTO job (dataset_id, kind, path, recipe_id, part, size_bytes, digest, priority, run_at, created_at)
+SELECT v.dataset_id, 'tokenize', v.path, :recipe_id, coalesce(u.key, 0),
+       v.size_bytes / max(1, coalesce(json_array_length(v.result, '$.parts'), 0)), v.digest, :priority, :now, :now
+  FROM temp.staged_subset t
+  CROSS JOIN job v ON v.dataset_id = t.dataset_id AND v.kind = 'verify' AND v.state = 'completed'
   CROSS JOIN temp.staged s ON s.path = v.path AND NOT s.missing
+  LEFT JOIN json_each(v.result, '$.parts') u
  WHERE true
 ON CONFLICT DO NOTHING;
+
+-- name: verify_downloaded
+-- Files that were fetched before anybody knew how to read them.
+INSERT INTO job (dataset_id, kind, path, size_bytes, digest, priority, run_at, created_at)
+SELECT d.dataset_id, 'verify', d.path, d.size_bytes, d.digest, :priority, :now, :now
+  FROM temp.chosen c CROSS JOIN job d ON d.dataset_id = c.dataset_id AND d.kind = 'download' AND d.state = 'completed'
+ WHERE is_text_file(d.path)
+ON CONFLICT DO NOTHING;
+
+-- name: chosen_table
+CREATE TEMP TABLE IF NOT EXISTS chosen (dataset_id INTEGER PRIMARY KEY) STRICT;
+
+-- name: clear_chosen
+DELETE FROM temp.chosen;
+
+-- name: latest_ids
+-- Every subset of a dataset, each at the revision that was enqueued last.
+SELECT max(id) FROM dataset WHERE name = :name GROUP BY subset;
+
+-- name: choose_one
+INSERT INTO temp.chosen VALUES (:dataset_id);
+
+-- name: tie_chosen
+INSERT INTO dataset_recipe SELECT dataset_id, :recipe_id FROM temp.chosen WHERE true ON CONFLICT DO NOTHING;
+
+-- name: tokenize_chosen
+-- As tokenize_verified, and what was discarded or cancelled is tried again.
+INSERT INTO job (dataset_id, kind, path, recipe_id, part, size_bytes, digest, priority, run_at, created_at)
+SELECT v.dataset_id, 'tokenize', v.path, :recipe_id, coalesce(u.key, 0),
+       v.size_bytes / max(1, coalesce(json_array_length(v.result, '$.parts'), 0)),
+       coalesce(v.digest, v.result ->> '$.digest'), :priority, :now, :now
+  FROM temp.chosen c CROSS JOIN job v ON v.dataset_id = c.dataset_id AND v.kind = 'verify' AND v.state = 'completed'
+  LEFT JOIN json_each(v.result, '$.parts') u
+ WHERE true
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE
+   SET state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0, crashes = 0, result = NULL,
+       error_class = NULL, error_text = NULL
+ WHERE state IN ('discarded', 'cancelled');
+
+-- name: n_chosen
+-- (files to be tokenized or under way, those done) with one recipe.
+SELECT coalesce(sum(state IN ('available', 'running')), 0), coalesce(sum(state = 'completed'), 0)
+  FROM temp.chosen c CROSS JOIN job j ON j.dataset_id = c.dataset_id AND j.kind = 'tokenize'
+ WHERE j.recipe_id = :recipe_id;
+
+-- name: n_to_survey
+SELECT count(*) FROM temp.chosen c CROSS JOIN job v ON v.dataset_id = c.dataset_id AND v.kind = 'verify'
+   AND v.state IN ('available', 'running');
+
+-- name: redo
+UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0, result = NULL
+ WHERE id = :id AND state = 'completed';
+
+-- name: reopen_all
+UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0, result = NULL
+ WHERE kind = 'tokenize' AND recipe_id = :recipe_id AND state = 'completed'
+   AND dataset_id IN (SELECT dataset_id FROM temp.chosen);
+
+-- name: hold_unverified
+-- What is to be made of content that is still to be looked at waits for that, cancelled: verify makes it be made.
+UPDATE job SET state = 'cancelled', ended_at = :now
+ WHERE kind = 'tokenize' AND recipe_id = :recipe_id AND state = 'available'
+   AND dataset_id IN (SELECT dataset_id FROM temp.chosen)
+   AND NOT EXISTS (SELECT 1 FROM job v WHERE v.dataset_id = job.dataset_id AND v.kind = 'verify' AND v.path = job.path
+                      AND v.state = 'completed');
+
+-- name: input_tables
+-- The files of a folder wait here until all of them are known.
+CREATE TEMP TABLE IF NOT EXISTS staged_input (
+  subset TEXT NOT NULL, file TEXT NOT NULL, size_bytes INTEGER NOT NULL, mtime_ns INTEGER NOT NULL,
+  PRIMARY KEY (subset, file)
+) STRICT, WITHOUT ROWID;
+CREATE TEMP TABLE IF NOT EXISTS input_subset (subset TEXT PRIMARY KEY, dataset_id INTEGER NOT NULL) STRICT;
+
+-- name: clear_inputs
+DELETE FROM temp.staged_input;
+DELETE FROM temp.input_subset;
+
+-- name: stage_input
+INSERT INTO temp.staged_input VALUES (?, ?, ?, ?);
+
+-- name: input_subsets
+SELECT DISTINCT subset FROM temp.staged_input ORDER BY subset;
+
+-- name: put_input_subset
+INSERT INTO temp.input_subset VALUES (:subset, :dataset_id);
+
+-- name: origin_of_name
+SELECT source, origin FROM dataset WHERE name = :name LIMIT 1;
+
+-- name: outdate_inputs
+-- What was still to be made of content that has changed; verify makes it be made of the new.
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now
+ WHERE kind = 'tokenize' AND state IN ('available', 'running', 'discarded') AND (dataset_id, path) IN (
+   SELECT i.dataset_id, i.path
+     FROM temp.staged_input s CROSS JOIN temp.input_subset u ON u.subset = s.subset
+     CROSS JOIN input i ON i.dataset_id = u.dataset_id AND i.file = s.file
+    WHERE i.size_bytes <> s.size_bytes OR i.mtime_ns <> s.mtime_ns);
+
+-- name: reverify_changed
+-- Jobs with a file that is not the one that was hashed: its size or time differs. Those of a group go with it.
+-- One that runs has hashed the old content, or half of it: the fence takes its result away.
+UPDATE job SET state = 'available', owner = NULL, lease_until = NULL, run_at = :now, ended_at = NULL, failures = 0,
+  crashes = 0, result = NULL, error_class = NULL, error_text = NULL
+ WHERE kind = 'verify' AND state <> 'available' AND (dataset_id, path) IN (
+   SELECT i.dataset_id, i.path
+     FROM temp.staged_input s CROSS JOIN temp.input_subset u ON u.subset = s.subset
+     CROSS JOIN input i ON i.dataset_id = u.dataset_id AND i.file = s.file
+    WHERE i.size_bytes <> s.size_bytes OR i.mtime_ns <> s.mtime_ns OR job.state IN ('discarded', 'cancelled'));
+
+-- name: note_changed
+UPDATE input SET (size_bytes, mtime_ns) = (
+    SELECT s.size_bytes, s.mtime_ns FROM temp.staged_input s CROSS JOIN temp.input_subset u ON u.subset = s.subset
+     WHERE u.dataset_id = input.dataset_id AND s.file = input.file)
+ WHERE (dataset_id, file) IN (
+   SELECT u.dataset_id, s.file FROM temp.staged_input s CROSS JOIN temp.input_subset u ON u.subset = s.subset);
+
+-- name: new_inputs
+SELECT u.dataset_id, s.subset, s.file, s.size_bytes, s.mtime_ns
+  FROM temp.staged_input s CROSS JOIN temp.input_subset u ON u.subset = s.subset
+ WHERE (s.subset, s.file) > (:subset, :file)
+   AND NOT EXISTS (SELECT 1 FROM input i WHERE i.dataset_id = u.dataset_id AND i.file = s.file)
+ ORDER BY s.subset, s.file LIMIT :n;
+
+-- name: last_group
+-- Of all that ever were: a number is not given a second time, even where all files have left their group.
+SELECT path FROM job WHERE dataset_id = :dataset_id AND kind = 'verify' AND path GLOB '*group-[0-9][0-9][0-9][0-9][0-9]*'
+ ORDER BY length(path) DESC, path DESC LIMIT 1;
+
+-- name: put_input
+INSERT INTO input (dataset_id, file, path, size_bytes, mtime_ns) VALUES (?, ?, ?, ?, ?);
+
+-- name: leave_group
+UPDATE input SET path = file WHERE dataset_id = :dataset_id AND file = :path;
+
+-- name: verify_inputs
+INSERT INTO job (dataset_id, kind, path, size_bytes, priority, run_at, created_at)
+SELECT i.dataset_id, 'verify', i.path, sum(i.size_bytes), :priority, :now, :now
+  FROM temp.input_subset u CROSS JOIN input i ON i.dataset_id = u.dataset_id GROUP BY i.dataset_id, i.path
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE SET size_bytes = excluded.size_bytes
+ WHERE state = 'available' AND size_bytes <> excluded.size_bytes;
 
 -- name: cancel
 -- A running one is still written to until its engine renews, so the next holder must take the partial over.
@@ -263,10 +431,25 @@ INSERT INTO engine (owner, host, pid, identity, version, workers, started_at, be
 VALUES (:owner, :host, :pid, :identity, :version, :workers, :now, :now);
 
 -- name: engine_beat
-UPDATE engine SET beat_at = :now, per_s = :per_s, n_requests = :n_requests, bound = :bound WHERE owner = :owner;
+UPDATE engine SET beat_at = :now, per_s = :per_s, n_requests = :n_requests, bound = :bound, cpu_s = :cpu_s,
+  rss_bytes = :rss_bytes, loop_lag_s = :loop_lag_s, n_pool = :n_pool
+ WHERE owner = :owner;
+
+-- name: put_traffic
+INSERT INTO traffic (owner, host, n_open, n_allowed, per_s, first_byte_s, n_refused)
+VALUES (:owner, :host, :n_open, :n_allowed, :per_s, :first_byte_s, :n_refused)
+ON CONFLICT (owner, host) DO UPDATE
+   SET n_open = excluded.n_open, n_allowed = excluded.n_allowed, per_s = excluded.per_s,
+       first_byte_s = excluded.first_byte_s, n_refused = excluded.n_refused;
+
+-- name: forget_traffic
+DELETE FROM traffic WHERE owner = :owner;
+
+-- name: prune_traffic
+DELETE FROM traffic WHERE owner NOT IN (SELECT owner FROM engine WHERE ended_at IS NULL);
 
 -- name: engine_end
-UPDATE engine SET beat_at = :now, ended_at = :now, per_s = 0, n_requests = 0, bound = '' WHERE owner = :owner;
+UPDATE engine SET beat_at = :now, ended_at = :now, per_s = 0, n_requests = 0, bound = '', n_pool = 0 WHERE owner = :owner;
 
 -- name: engines_open
 SELECT owner, identity FROM engine WHERE ended_at IS NULL AND owner <> :owner;
@@ -299,3 +482,113 @@ DELETE FROM gate WHERE closed_until <= :now;
 -- name: closed_gates
 -- As with paces, and for a stronger reason: each start would close the gate again until the clock catches up.
 SELECT host, quota, closed_until FROM gate WHERE closed_until > :now AND closed_at <= :now ORDER BY host, quota;
+
+-- What a person steers. A paused job that is due is moved 1e10 s (three centuries) away, so that a claim never has to
+-- look at it: run_at >= 1e10 is how it is known. `resume` takes that off again in the transaction that lifts the pause.
+
+-- name: pauses
+SELECT what, name FROM pause;
+
+-- name: put_pause
+INSERT INTO pause VALUES (:what, :name, :now) ON CONFLICT DO NOTHING;
+
+-- name: drop_pause
+DELETE FROM pause WHERE what = :what AND name = :name;
+
+-- name: paused_ids
+-- The datasets that may not be claimed from: by their name, or by the host in their origin, whatever its port.
+SELECT d.id FROM pause p CROSS JOIN dataset d ON d.name = p.name WHERE p.what = 'dataset'
+UNION
+SELECT s.id
+  FROM pause p CROSS JOIN
+       (SELECT id, substr(rest, 1, instr(rest, '/') - 1) AS site
+          FROM (SELECT id, lower(substr(origin, instr(origin, '://') + 3)) || '/' AS rest
+                  FROM dataset WHERE origin LIKE 'http://%' OR origin LIKE 'https://%')) s
+ WHERE p.what = 'host'
+   AND (s.site IN (p.name, '[' || p.name || ']') OR substr(s.site, 1, length(p.name) + 1) = p.name || ':'
+        OR substr(s.site, 1, length(p.name) + 3) = '[' || p.name || ']:');
+
+-- name: set_aside
+-- Of the first :n that a claim would take, those of :paused datasets (JSON) are moved away.
+UPDATE job SET run_at = run_at + 1e10
+ WHERE id IN (SELECT id FROM (SELECT id, dataset_id FROM job
+                               WHERE state = 'available' AND kind = :kind AND priority = :priority AND run_at <= :now
+                               ORDER BY run_at, id LIMIT max(:n, 0))
+               WHERE dataset_id IN (SELECT value FROM json_each(:paused)));
+
+-- name: set_all_aside
+UPDATE job INDEXED BY job_available SET run_at = run_at + 1e10
+ WHERE state = 'available' AND run_at < 1e10 AND dataset_id IN (SELECT value FROM json_each(:paused));
+
+-- name: bring_back
+-- The lists make it a search in each part of the index, rather than a walk past all that is not paused.
+UPDATE job INDEXED BY job_available SET run_at = run_at - 1e10
+ WHERE state = 'available' AND kind IN ('download', 'verify', 'tokenize', 'episode', 'build', 'upload')
+   AND priority IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9) AND run_at >= 1e10
+   AND dataset_id NOT IN (SELECT value FROM json_each(:paused));
+
+-- name: picked_table
+CREATE TEMP TABLE IF NOT EXISTS picked (id INTEGER PRIMARY KEY) STRICT;
+
+-- name: clear_picked
+DELETE FROM temp.picked;
+
+-- name: pick_ids
+INSERT OR IGNORE INTO temp.picked SELECT j.id FROM json_each(:ids) g CROSS JOIN job j ON j.id = g.value;
+
+-- name: pick_datasets
+INSERT OR IGNORE INTO temp.picked
+SELECT j.id FROM json_each(:datasets) g CROSS JOIN dataset d ON d.name = g.value CROSS JOIN job j ON j.dataset_id = d.id;
+
+-- name: pick_failed
+INSERT OR IGNORE INTO temp.picked
+SELECT id FROM job WHERE error_class IS NOT NULL AND (:error_class IS NULL OR error_class = :error_class);
+
+-- name: narrow_picked
+-- Leave what every part of a choice names and what is in one of :states (JSON). :is_waiting: of what is available only
+-- what failed and waits for its next try. IS, because NOT NULL is no reason to leave a row out.
+DELETE FROM temp.picked WHERE id NOT IN (
+  SELECT j.id FROM temp.picked p CROSS JOIN job j ON j.id = p.id CROSS JOIN dataset d ON d.id = j.dataset_id
+   WHERE j.state IN (SELECT value FROM json_each(:states))
+     AND (NOT :is_waiting OR j.state <> 'available' OR (j.error_class IS NOT NULL AND j.run_at > :now))
+     AND (:error_class IS NULL OR j.error_class IS :error_class) AND (:kind IS NULL OR j.kind = :kind)
+     AND (:datasets = '[]' OR d.name IN (SELECT value FROM json_each(:datasets)))
+     AND (:subset IS NULL OR d.subset = :subset) AND (:revision IS NULL OR d.revision = :revision));
+
+-- name: picked_sums
+-- {state: n} and the bytes that were still to come, of what was picked.
+SELECT j.state, count(*), sum(CASE WHEN j.kind = 'download' THEN max(coalesce(j.size_bytes, 0) - j.done_bytes, 0) ELSE 0 END)
+  FROM temp.picked p CROSS JOIN job j ON j.id = p.id GROUP BY j.state;
+
+-- name: retry_picked
+-- What waits is tried now, what was discarded gets all its tries again. What is paused stays away.
+UPDATE job SET state = 'available', ended_at = NULL, failures = 0, crashes = 0,
+  run_at = :now + (CASE WHEN state = 'available' AND run_at >= 1e10 THEN 1e10 ELSE 0 END),
+  error_class = CASE state WHEN 'discarded' THEN NULL ELSE error_class END,
+  error_text = CASE state WHEN 'discarded' THEN NULL ELSE error_text END
+ WHERE id IN (SELECT id FROM temp.picked);
+
+-- name: refetch_picked
+-- A refused file was put aside or has gone, so its next stage alone would find nothing: it is downloaded again, and
+-- that makes the stage be done again. Files of this machine have no download.
+UPDATE job SET state = 'available', run_at = :now, ended_at = NULL, failures = 0, crashes = 0, had = '', done_bytes = 0,
+  validator = NULL, result = NULL, error_class = NULL, error_text = NULL
+ WHERE kind = 'download' AND state = 'completed' AND (dataset_id, path) IN (
+   SELECT j.dataset_id, j.path FROM temp.picked p CROSS JOIN job j ON j.id = p.id
+    WHERE j.state = 'discarded' AND ((j.kind = 'verify' AND j.error_class IN (SELECT value FROM json_each(:refused)))
+                                     OR j.error_class = 'missing_file'));
+
+-- name: drop_refetched
+-- Those are not tried now: their download brings them back.
+DELETE FROM temp.picked WHERE id IN (
+  SELECT j.id FROM temp.picked p CROSS JOIN job j ON j.id = p.id
+   WHERE j.state = 'discarded' AND ((j.kind = 'verify' AND j.error_class IN (SELECT value FROM json_each(:refused)))
+                                    OR j.error_class = 'missing_file')
+     AND EXISTS (SELECT 1 FROM job d WHERE d.dataset_id = j.dataset_id AND d.kind = 'download' AND d.path = j.path
+                    AND d.recipe_id = 0 AND d.state IN ('available', 'running')));
+
+-- name: cancel_picked
+-- As `cancel`.
+UPDATE job SET state = 'cancelled', owner = NULL, lease_until = NULL, ended_at = :now,
+  take_over = max(take_over, state = 'running')
+ WHERE id IN (SELECT id FROM temp.picked);

@@ -7,8 +7,8 @@ CREATE TABLE dataset (
   name        TEXT NOT NULL,
   revision    TEXT NOT NULL,          -- '' where the source has none: what it lists may change
   subset      TEXT NOT NULL,
-  source      TEXT NOT NULL CHECK (source IN ('hub', 'url', 's3')),
-  origin      TEXT NOT NULL,          -- URLs are built from it; never a secret, never a signed query
+  source      TEXT NOT NULL CHECK (source IN ('hub', 'url', 's3', 'local')),
+  origin      TEXT NOT NULL,          -- URLs are built from it; never a secret, never a signed query. local: a folder
   local_root  TEXT NOT NULL,
   text_field  TEXT NOT NULL,
   created_at  REAL NOT NULL,
@@ -26,7 +26,11 @@ CREATE TABLE recipe (
   tokenizer_path    TEXT NOT NULL,
   tokenizer_sha256  TEXT NOT NULL,
   eos_id            INTEGER NOT NULL,
-  max_seq_length    INTEGER NOT NULL CHECK (max_seq_length > 1)
+  max_seq_length    INTEGER NOT NULL CHECK (max_seq_length > 1),
+  options           TEXT NOT NULL DEFAULT '{}',  -- JSON: what core.recipes.Options has and is not its default
+  output_dir        TEXT NOT NULL DEFAULT '',    -- absolute; '' is tokenized/<name> below the data dir
+  vocab_size        INTEGER,
+  backend           TEXT NOT NULL DEFAULT ''     -- what made the ids last, and why not the fast one
 ) STRICT;
 
 CREATE TABLE dataset_recipe (
@@ -43,6 +47,7 @@ CREATE TABLE job (
   kind         TEXT NOT NULL CHECK (kind IN ('download', 'verify', 'tokenize', 'episode', 'build', 'upload')),
   path         TEXT NOT NULL,
   recipe_id    INTEGER NOT NULL DEFAULT 0,
+  part         INTEGER NOT NULL DEFAULT 0,     -- of a large file, counted from 0: which of verify's parts is tokenized
   state        TEXT NOT NULL DEFAULT 'available'
                CHECK (state = 'available' OR state = 'running' OR state = 'completed' OR state = 'discarded'
                       OR state = 'cancelled'),
@@ -68,9 +73,28 @@ CREATE TABLE job (
   CHECK ((state = 'running') = (lease_until IS NOT NULL)),
   CHECK ((state = 'running') = (owner IS NOT NULL)),
   CHECK (state IN ('available', 'running') OR ended_at IS NOT NULL),
-  CHECK (kind = 'tokenize' OR recipe_id = 0),
-  UNIQUE (dataset_id, kind, path, recipe_id)   -- enqueueing again finds the job; a dead one is revived
+  CHECK (kind = 'tokenize' OR (recipe_id = 0 AND part = 0)),
+  UNIQUE (dataset_id, kind, path, recipe_id, part)   -- enqueueing again finds the job; a dead one is revived
 ) STRICT;
+
+-- Files of this machine that are tokenized where they lie. path: of the job that packs the file, its own or a group's.
+CREATE TABLE input (
+  dataset_id  INTEGER NOT NULL REFERENCES dataset (id),
+  file        TEXT NOT NULL,
+  path        TEXT NOT NULL,
+  size_bytes  INTEGER NOT NULL,
+  mtime_ns    INTEGER NOT NULL,         -- size and time say whether it must be hashed again
+  PRIMARY KEY (dataset_id, file)
+) STRICT, WITHOUT ROWID;
+CREATE INDEX input_path ON input (dataset_id, path, file);
+
+-- What a person has paused: nothing of it is claimed.
+CREATE TABLE pause (
+  what      TEXT NOT NULL CHECK (what IN ('kind', 'dataset', 'host')),
+  name      TEXT NOT NULL,
+  since     REAL NOT NULL,
+  PRIMARY KEY (what, name)
+) STRICT, WITHOUT ROWID;
 
 -- The claim's order, for jobs that can be claimed and no others: a finished job costs nothing here.
 CREATE INDEX job_available ON job (kind, priority, run_at, id) WHERE state = 'available';
@@ -108,6 +132,21 @@ CREATE TABLE attempt (
   error_text   TEXT,
   PRIMARY KEY (job_id, attempt)
 ) STRICT, WITHOUT ROWID;
+CREATE INDEX attempt_recent ON attempt (ended_at);
+
+-- How many there were of each kind, for metrics: a million attempts take a second to count. `fenced` are settles that
+-- came too late: the job was another's by then.
+CREATE TABLE attempt_count (
+  outcome      TEXT NOT NULL,
+  error_class  TEXT NOT NULL,
+  n            INTEGER NOT NULL,
+  PRIMARY KEY (outcome, error_class)
+) STRICT, WITHOUT ROWID;
+
+CREATE TRIGGER attempt_insert AFTER INSERT ON attempt
+BEGIN
+  INSERT INTO attempt_count VALUES (NEW.outcome, coalesce(NEW.error_class, ''), 1) ON CONFLICT DO UPDATE SET n = n + 1;
+END;
 
 -- Sums by trigger: `status` must not scan ten million rows.
 CREATE TABLE counter (
@@ -154,8 +193,24 @@ CREATE TABLE engine (
   ended_at    REAL,
   per_s       REAL NOT NULL DEFAULT 0,   -- body bytes per second, as the engine measured
   n_requests  INTEGER NOT NULL DEFAULT 0, -- requests open at the last beat
-  bound       TEXT NOT NULL DEFAULT ''    -- what bounds its speed; '' unknown
+  bound       TEXT NOT NULL DEFAULT '',   -- what bounds its speed; '' unknown
+  cpu_s       REAL NOT NULL DEFAULT 0,    -- processor seconds so far, worker processes not included
+  rss_bytes   INTEGER NOT NULL DEFAULT 0,
+  loop_lag_s  REAL NOT NULL DEFAULT 0,    -- how late its event loop woke up at the last beat
+  n_pool      INTEGER NOT NULL DEFAULT 0  -- worker processes that have a task
 ) STRICT;
+
+-- What an engine has to do with each host just now; gone when the engine ends.
+CREATE TABLE traffic (
+  owner         TEXT NOT NULL,
+  host          TEXT NOT NULL,
+  n_open        INTEGER NOT NULL,      -- requests
+  n_allowed     INTEGER NOT NULL,      -- requests that pace allows
+  per_s         REAL NOT NULL,         -- body bytes
+  first_byte_s  REAL,                  -- from the request to its answer, smoothed; NULL before the first
+  n_refused     INTEGER NOT NULL,      -- answers 429 and 503 so far
+  PRIMARY KEY (owner, host)
+) STRICT, WITHOUT ROWID;
 
 -- What hosts can take, as pace found out; worth a day.
 CREATE TABLE host (

@@ -29,3 +29,8 @@ def rows(
 ) -> list[tuple[Any, ...]]:
     """Run `statement` to its end and return its rows; no cursor stays open."""
     return connection.execute(statement, bindings).fetchall()
+
+
+def library_version() -> str:
+    """Return the version of the SQLite that apsw brings."""
+    return apsw.sqlite_lib_version()

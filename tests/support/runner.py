@@ -1,6 +1,7 @@
 """An engine as a process of its own: `python -m tests.support.runner '{"queue": ..., "data_dir": ...}'`.
 
-The JSON is EngineConfig's fields, those left out as below. Every event goes to stdout as a line of JSON as it happens.
+The JSON is EngineConfig's fields, those left out as below; and part_bytes, what large files are tokenized in. Every
+event goes to stdout as a line of JSON as it happens.
 SIGTERM drains, a second one stops. The last line is {"event": "Ended", "reason": ...}.
 """
 
@@ -18,6 +19,7 @@ from typing import Any
 import uvloop
 
 from asyncdl.core.events import Event
+from asyncdl.engine import tasks
 from asyncdl.engine.run import Engine, EngineConfig
 from asyncdl.errors import AsyncdlError
 
@@ -38,6 +40,7 @@ def tell(event: Event) -> None:
 
 async def main(text: str) -> int:
     config = DEFAULTS | json.loads(text)
+    tasks.PART_BYTES = config.pop("part_bytes", tasks.PART_BYTES)
     config |= {"queue": Path(config["queue"]), "data_dir": Path(config["data_dir"])}
     if config["only"] is not None:
         config["only"] = frozenset(config["only"])

@@ -32,7 +32,7 @@ pytestmark = pytest.mark.usefixtures("often", "spare_core")
 @pytest.fixture
 def often(monkeypatch):
     """Many looks a second."""
-    monkeypatch.setattr("asyncdl.engine.run.BEAT_EVERY_S", 0.05)
+    monkeypatch.setattr("asyncdl.engine.heartbeat.EVERY_S", 0.05)
 
 
 @pytest.fixture

@@ -269,7 +269,7 @@ async def test_a_child_that_dies_is_charged_to_its_job_alone_and_the_third_time_
 async def test_a_child_that_takes_too_long_is_ended_and_its_job_charged(
     bench, hanging, short_waits, monkeypatch, stopped
 ):
-    monkeypatch.setattr("asyncdl.engine.stages.TIMEOUT_BASE_S", 2.0)
+    monkeypatch.setattr("asyncdl.engine.tasks.TIMEOUT_BASE_S", 2.0)
     poisoned = Repo("org/poisoned", {"p.parquet": GOOD})
     good = Repo(REPO, {f"{n}.parquet": GOOD for n in range(3)})
     async with DemoHub([poisoned, good]) as hub:

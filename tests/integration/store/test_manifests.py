@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from asyncdl.core.model import NewJob
 from asyncdl.core.names import split_name
 from asyncdl.engine.manifests import write_manifests
 from asyncdl.errors import ConfigError
@@ -129,8 +130,8 @@ async def test_the_tokenized_manifest_holds_the_seeds_fields_and_ours(rig, tmp_p
     splits = manifest.pop("splits")
     assert manifest == {
         "schema_version": 1, "tokenizer": "tok", "tokenizer_sha256": "cd" * 32, "max_seq_length": 1024,
-        "shard_size_gb": 2.0, "labels": "shifted", "eos_id": 2, "backend": "fast", "input_path": "../../raw",
-        "output_path": ".", "files_processed": 2,
+        "shard_size_gb": 2.0, "labels": "shifted", "eos_id": 2, "vocab_size": None, "options": {}, "backend": "fast",
+        "input_path": "../../raw", "output_path": ".", "files_processed": 2,
     }  # fmt: skip
     source = {"dataset": "org/name", "revision": "a" * 40, "sha256": "ee" * 32}
     assert splits == {
@@ -205,8 +206,8 @@ async def test_a_failed_write_leaves_the_old_manifest(rig, tmp_path):
 
 KILLED = """
 import os, pathlib, signal, sys
-from asyncdl.engine import manifests
-manifests._says_the_same = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
+from asyncdl.engine import json_file, manifests
+json_file._says_the_same = lambda *_: os.kill(os.getpid(), signal.SIGKILL)
 manifests.write_manifests(pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2]))
 """
 
@@ -254,3 +255,59 @@ async def test_memory_does_not_grow_with_the_number_of_files(rig, tmp_path):
     assert len(files_of(tmp_path / "many")) == 60_001
     assert tokenized_of(tmp_path / "many")["files_processed"] == 60_001
     assert many - few < 12e6, "60 000 files of 400 bytes each would be 24 MB as bytes alone"
+
+
+def in_parts(n):
+    return VERIFIED | {"parts": [[k, k + 1] for k in range(n)]}
+
+
+async def test_a_file_in_parts_is_one_source_and_its_lines_are_counted_through(rig, tmp_path):
+    await rig.put(["s/1.jsonl"], tokenize=recipe())
+    [job] = await rig.take()
+    await rig.finish(job, result=DOWNLOADED)
+    [verify] = await rig.take(kind="verify")
+    child = NewJob(verify.dataset_id, "tokenize", verify.path, None, 100, None)
+    await rig.jobs().complete(verify, now=NOW, size_bytes=100, result=in_parts(2), children=(child,))
+    bad = {"source_id": "x", "line": 3, "at": 9, "error_class": "not_json", "message": "m"}
+    for job in await rig.take(9, kind="tokenize"):
+        more = {"n_lines": 10, "n_bad": [["not_json", 1]], "bad_lines": [bad], "histogram": [0, 2, 5], "cpu_s": 2.0}
+        await rig.jobs().complete(job, now=NOW, size_bytes=1, result=tokenized(job.part, 5) | more, children=())
+    (tmp_path / "tokenized" / "tok-1024" / SPLIT).mkdir(parents=True)
+    write_manifests(rig.path, tmp_path)
+    split = tokenized_of(tmp_path)["splits"][SPLIT]
+    assert (split["shards"], split["sequences"], len(split["sources"])) == (2, 10, 1)
+    stats = json.loads((tmp_path / "tokenized" / "tok-1024" / SPLIT / "stats.json").read_text())
+    assert stats["files"] == 1
+    assert stats["skipped_lines"]["by_class"] == {"not_json": 2}
+    assert [place["line"] for place in stats["skipped_lines"]["first"]] == [3, None]
+    assert stats["document_tokens"] == [
+        {"from": 1, "below": 2, "documents": 4},
+        {"from": 2, "below": 4, "documents": 10},
+    ]
+    assert (stats["lines"], stats["cpu_s"], stats["text_bytes"]) == (20, 4.0, 198)
+
+
+async def test_splits_that_another_queue_has_made_stay_in_the_manifest(rig, tmp_path):
+    await tokenize_all(rig)
+    write_manifests(rig.path, tmp_path)
+    place = tmp_path / "tokenized" / "tok-1024" / "manifest.json"
+    theirs = json.loads(place.read_text())
+    theirs["splits"] = {"theirs": theirs["splits"][SPLIT] | {"path": "theirs"}, SPLIT: {"path": "old"}}
+    place.write_text(json.dumps(theirs))
+    write_manifests(rig.path, tmp_path)
+    splits = tokenized_of(tmp_path)["splits"]
+    assert list(splits) == [SPLIT, "theirs"]
+    assert splits["theirs"] == theirs["splits"]["theirs"]
+    assert splits[SPLIT]["sequences"] == 5, "one's own is as the queue says"
+
+
+@pytest.mark.parametrize("change", [{"tokenizer_sha256": "other"}, {"labels": "hf"}, {"options": {"drop_last": True}}])
+async def test_a_manifest_of_other_shards_is_not_written_over(rig, tmp_path, change):
+    await tokenize_all(rig)
+    place = tmp_path / "tokenized" / "tok-1024" / "manifest.json"
+    place.parent.mkdir(parents=True)
+    theirs = {"tokenizer_sha256": "cd" * 32, "max_seq_length": 1024, "labels": "shifted", "splits": {"theirs": {}}}
+    place.write_text(json.dumps(theirs | change))
+    with pytest.raises(ConfigError, match="made in another way"):
+        write_manifests(rig.path, tmp_path)
+    assert json.loads(place.read_text()) == theirs | change

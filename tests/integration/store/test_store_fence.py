@@ -53,6 +53,19 @@ async def test_only_the_owner_may_speak_for_its_attempt(rig, saying):
     assert rows(rig.path, ALL) == before
 
 
+async def test_a_look_at_many_tells_of_each_whether_its_lease_holds(rig):
+    await rig.put(["a", "b", "c"])
+    lost, _, settled = await rig.take(3, owner="slept")
+    await rig.jobs("other").rescue(now=LATER, grace_s=5)
+    again = await rig.take(3, owner="slept", now=LATER)
+    await rig.finish(again[2], now=LATER)
+    assert await rig.jobs("slept").are_held([lost, again[0], again[2], settled, again[1]]) == [
+        False, True, False, False, True,
+    ]  # fmt: skip
+    assert await rig.jobs("other").are_held(again) == [True, True, False], "each lease names its own owner"
+    assert await rig.jobs("slept").are_held([]) == []
+
+
 async def test_renewal_does_not_return_what_another_has(rig):
     await rig.put(["a", "b"])
     lost, kept = await rig.take(2, owner="slept")

@@ -3,7 +3,9 @@
 import pytest
 
 from asyncdl.core.hops import ClosedGate, GateName
+from asyncdl.core.model import Traffic
 from asyncdl.store.hosts import PACE_KEPT_S, Hosts, RememberedPace
+from asyncdl.store.jobs import Beat
 from asyncdl.store.reader import HostRow, Reader
 from tests.integration.store.rig import NOW, rows
 
@@ -75,7 +77,24 @@ async def test_a_beat_says_what_bounds_the_engine_until_it_ends(rig):
     await jobs.start_engine(identity="i", version="0", workers=8, pid=1, now=NOW)
     with Reader(rig.path) as reader:
         assert reader.engines()[0].bound == ""
-        await jobs.beat(now=NOW, per_s=1.0, n_requests=2, bound="disk")
+        await jobs.beat(Beat(per_s=1.0, n_requests=2, bound="disk"), now=NOW)
         assert reader.engines()[0].bound == "disk"
     await jobs.end_engine(now=NOW)
     assert bounds() == [("",)]
+
+
+async def test_what_an_engine_does_with_hosts_is_there_until_it_ends(rig):
+    def traffic(host, n_open, first_byte_s=None):
+        return Traffic(host, n_open, 8, 1.5, first_byte_s, 0)
+
+    for owner in ("me", "you"):
+        jobs = rig.jobs(owner)
+        await jobs.start_engine(identity="", version="0", workers=1, pid=1, now=NOW)
+        await jobs.beat(Beat(per_s=1.0, n_requests=2), [traffic("a", 1), traffic("b", 2)], now=NOW)
+    await rig.jobs("me").beat(Beat(per_s=1.0, n_requests=2), [traffic("b", 3, 0.25)], now=NOW)
+    with Reader(rig.path) as reader:
+        assert [(row.host, row.owner, row.n_open, row.first_byte_s) for row in reader.traffic()] == [
+            ("a", "me", 1, None), ("a", "you", 1, None), ("b", "me", 3, 0.25), ("b", "you", 2, None),
+        ]  # fmt: skip
+        await rig.jobs("me").end_engine(now=NOW)
+        assert {row.owner for row in reader.traffic()} == {"you"}

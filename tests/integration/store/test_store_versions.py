@@ -1,4 +1,4 @@
-"""A queue of version 1, made by that version's own schema, becomes one of today's and loses nothing."""
+"""A queue of an earlier version, made by that version's own schema, becomes one of today's and loses nothing."""
 
 import re
 from pathlib import Path
@@ -11,7 +11,7 @@ from asyncdl.store import migrate
 from asyncdl.store.reader import Reader
 from tests.integration.store.rig import NOW, Rig, assert_sound, dataset, rows
 
-SCHEMA_1 = Path(__file__).with_name("schema_1.sql").read_text(encoding="utf-8")
+VERSIONS = (1, 2)
 JOB_COLUMNS = (
     "id, dataset_id, kind, path, state, run_at, size_bytes, done_bytes, digest, attempt, validator, had, result"
 )
@@ -33,34 +33,48 @@ INSERT INTO engine (owner, host, pid, identity, version, workers, started_at, be
 TABLES = ("dataset", "recipe", "dataset_recipe", "job", "attempt", "counter")
 
 
-def of_version_1(path: Path, content: str = FILLED) -> Path:
+def of_version(version: int, path: Path, content: str = FILLED) -> Path:
     connection = apsw.Connection(str(path))
     connection.execute("PRAGMA foreign_keys = ON")
-    connection.execute(SCHEMA_1 + content)
+    connection.execute(Path(__file__).with_name(f"schema_{version}.sql").read_text(encoding="utf-8") + content)
     connection.execute(f"PRAGMA application_id = {migrate.APPLICATION_ID}")
-    connection.execute("PRAGMA user_version = 1")
+    connection.execute(f"PRAGMA user_version = {version}")
     connection.close()
     return path
 
 
+@pytest.fixture(params=VERSIONS)
+def version(request):
+    return request.param
+
+
 @pytest.fixture
-def old(tmp_path):
-    return of_version_1(tmp_path / "queue.sqlite")
+def old(version, tmp_path):
+    return of_version(version, tmp_path / "queue.sqlite")
 
 
-def contents(path):
-    return {table: rows(path, f"SELECT * FROM {table}") for table in TABLES}
+def contents(path, columns=None):
+    """{table: its rows}, of `columns` only, {table: their names}; None is all there are."""
+    return {
+        table: rows(path, f"SELECT {', '.join(columns[table]) if columns else '*'} FROM {table}") for table in TABLES
+    }
 
 
-def test_every_row_is_there_afterwards_and_a_copy_of_the_old_file_beside_it(old, tmp_path):
-    before = contents(old)
+def columns_of(path):
+    return {
+        table: [name for (name,) in rows(path, f"SELECT name FROM pragma_table_info('{table}')")] for table in TABLES
+    }
+
+
+def test_every_row_is_there_afterwards_and_a_copy_of_the_old_file_beside_it(old, version, tmp_path):
+    before, columns = contents(old), columns_of(old)
     assert all(before.values())
     migrate.open_writer(old).close()
-    assert contents(old) == before
+    assert contents(old, columns) == before
     assert_sound(old)
     assert rows(old, "PRAGMA user_version") == [(migrate.VERSION,)]
-    backup = tmp_path / "queue.sqlite.v1.bak"
-    assert rows(backup, "PRAGMA user_version") == [(1,)]
+    backup = tmp_path / f"queue.sqlite.v{version}.bak"
+    assert rows(backup, "PRAGMA user_version") == [(version,)]
     assert contents(backup) == before
     assert rows(old, "SELECT owner, bound FROM engine") == [("me", "")]
 
@@ -119,13 +133,13 @@ def test_s3_is_a_source_from_then_on_and_the_counters_go_on(migrated, old):
     assert_sound(old)
 
 
-def test_a_file_with_orphans_is_refused_and_stays_as_it_was(tmp_path):
+def test_a_file_with_orphans_is_refused_and_stays_as_it_was(version, tmp_path):
     orphan = "PRAGMA foreign_keys = OFF; INSERT INTO job (dataset_id, kind, path, run_at, created_at) VALUES (8, 'download', 'x', 0, 0);"
-    path = of_version_1(tmp_path / "queue.sqlite", orphan)
+    path = of_version(version, tmp_path / "queue.sqlite", orphan)
     with pytest.raises(StoreError, match="stays as it was"):
         migrate.open_writer(path)
-    assert rows(path, "PRAGMA user_version") == [(1,)]
-    assert rows(path, "SELECT 1 FROM sqlite_schema WHERE name = 'host'") == []
+    assert rows(path, "PRAGMA user_version") == [(version,)]
+    assert rows(path, "SELECT 1 FROM sqlite_schema WHERE name = 'input'") == []
 
 
 async def test_an_old_queue_goes_on_under_the_new_engine(old):

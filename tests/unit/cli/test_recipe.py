@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from asyncdl.cli.recipe import inspect, is_path, label_of, tell_apart
 from asyncdl.core.model import Recipe
+from asyncdl.core.recipes import Options
 from asyncdl.engine.pool import Pool
 from asyncdl.errors import TransferError, UsageError
 
@@ -45,16 +48,29 @@ def test_a_name_is_of_the_hub_unless_it_exists_here(tmp_path, monkeypatch):
 
 def test_the_same_tokenizer_keeps_its_name_wherever_it_lies():
     moved = recipe(tokenizer_path="/other/tokenizer.json")
-    assert tell_apart(moved, recipe()) == moved
-    assert tell_apart(moved, None) == moved
+    assert tell_apart(moved, [recipe()]) == moved
+    assert tell_apart(moved, []) == moved
 
 
 def test_another_tokenizer_of_that_name_gets_its_digest_added():
-    assert tell_apart(recipe(tokenizer_sha256="b" * 64), recipe()).name == "tok-512-bbbbbbbb"
+    other = tell_apart(recipe(tokenizer_sha256="b" * 64), [recipe()])
+    assert re.fullmatch(r"tok-512-[0-9a-f]{8}", other.name)
+    assert tell_apart(recipe(tokenizer_sha256="b" * 64), [recipe(), other]) == other
 
 
-def test_the_same_file_with_another_end_of_text_gets_that_added():
-    assert tell_apart(recipe(eos_id=7), recipe()).name == "tok-512-eos7"
+@pytest.mark.parametrize(
+    "change",
+    [{"eos_id": 7}, {"options": Options(packing="best-fit")}, {"options": Options(bos_id=1)}, {"output_dir": "/o"}],
+)
+def test_what_makes_other_shards_never_shares_a_name(change):
+    assert tell_apart(recipe(**change), [recipe()]).name != "tok-512"
+
+
+def test_one_folder_holds_the_shards_of_one_recipe():
+    known = recipe(output_dir="/o", options=Options(drop_last=True))
+    assert tell_apart(replace(known, id=0), [known]) == known
+    with pytest.raises(UsageError, match="made in another way"):
+        tell_apart(recipe(output_dir="/o"), [known])
 
 
 async def test_a_tokenizer_whose_inspection_breaks_is_a_usage_error_with_a_hint(monkeypatch):

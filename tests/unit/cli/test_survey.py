@@ -71,7 +71,7 @@ def test_blocks_of_a_partial_are_not_asked_for_again(survey):
 
 def test_files_that_will_not_be_tokenized_are_counted(survey):
     survey.look([artifact("a/1.parquet"), artifact("a/1.jsonl"), artifact("README.md")])
-    assert survey.n_not_parquet == 2
+    assert survey.n_not_text == 1
 
 
 def test_a_folder_is_asked_once_whether_it_tells_case_apart(tmp_path, monkeypatch):

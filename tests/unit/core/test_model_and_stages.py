@@ -4,7 +4,7 @@ import pytest
 
 from asyncdl.core.model import Digest, Job
 from asyncdl.core.names import safe_path
-from asyncdl.core.stages import is_parquet, next_jobs
+from asyncdl.core.stages import is_text_file, next_jobs
 
 SHA = "a" * 64
 JOB = Job(
@@ -17,7 +17,7 @@ def kinds(job):
     return [(child.kind, child.recipe_id) for child in next_jobs(job)]
 
 
-def test_a_parquet_file_is_verified_then_tokenized_with_every_recipe():
+def test_a_file_of_documents_is_verified_then_tokenized_with_every_recipe():
     assert kinds(JOB) == [("verify", 0)]
     assert kinds(replace(JOB, kind="verify")) == [("tokenize", None)]
     assert kinds(replace(JOB, kind="tokenize", recipe_id=4)) == []
@@ -35,10 +35,22 @@ def test_a_child_carries_what_its_parent_found_out():
 
 
 @pytest.mark.parametrize(
-    ("path", "expected"), [("a.parquet", True), ("a.PARQUET", True), ("a.parquet.gz", False), ("parquet", False)]
-)
-def test_parquet_is_known_by_its_ending(path, expected):
-    assert is_parquet(path) is expected
+    ("path", "expected"),
+    [
+        ("a.parquet", True), ("a.PARQUET", True), ("a.parquet.gz", False), ("parquet", False), ("b/a.jsonl.zst", True),
+        ("a.json", False), ("c4.json.gz", True), ("a.txt", False),
+    ],
+)  # fmt: skip
+def test_a_file_of_documents_is_known_by_its_ending(path, expected):
+    assert is_text_file(path) is expected
+
+
+def test_what_was_made_of_the_same_content_is_kept_where_the_content_was_hashed_here():
+    verify = replace(JOB, kind="verify", digest=None)
+    [child] = next_jobs(verify, "sha256:" + SHA)
+    assert (child.digest, child.keep) == ("sha256:" + SHA, True)
+    [child] = next_jobs(verify)
+    assert (child.digest, child.keep) == (None, False)
 
 
 @pytest.mark.parametrize("digest", [Digest("sha256", SHA), Digest("git-sha1", "b" * 40)])

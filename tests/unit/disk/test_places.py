@@ -1,5 +1,7 @@
+from dataclasses import replace
 from pathlib import Path
 
+from asyncdl.core.model import Recipe
 from asyncdl.core.names import MAX_NAME_BYTES, safe_path
 from asyncdl.disk.layout import corrupted_path, final_path, logs_dir, partial_path, tokenized_dir, tokenizers_dir
 
@@ -23,5 +25,9 @@ def test_long_names_are_cut_and_still_told_apart():
 
 
 def test_other_things_have_places_of_their_own():
-    assert tokenized_dir(DATA, "llama-8192") == Path("/data/tokenized/llama-8192")
-    assert len({tokenizers_dir(DATA), logs_dir(DATA), tokenized_dir(DATA, "x"), DATA / "raw"}) == 4
+    recipe = Recipe(
+        name="llama-8192", tokenizer="llama", tokenizer_path="/t", tokenizer_sha256="a", eos_id=0, max_seq_length=8192
+    )
+    assert tokenized_dir(DATA, recipe) == Path("/data/tokenized/llama-8192")
+    assert tokenized_dir(DATA, replace(recipe, output_dir="/elsewhere")) == Path("/elsewhere")
+    assert len({tokenizers_dir(DATA), logs_dir(DATA), tokenized_dir(DATA, recipe), DATA / "raw"}) == 4
