@@ -1,4 +1,4 @@
-"""A small artifact, hoping for the best: one request, its body from the slab to the disk in one call, published.
+"""A small artifact, hoping for the best: one request, its body published from the slab, with others' in one call.
 
 Nothing is resumed, shared or tried again here. Whatever goes wrong is left to a Transfer, which can do all of that
 and costs several times as much.
@@ -7,6 +7,7 @@ and costs several times as much.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Sequence
 from contextlib import aclosing, suppress
 from pathlib import Path
@@ -16,12 +17,9 @@ from asyncdl.core.model import Dataset, Job
 from asyncdl.core.names import quote_path
 from asyncdl.core.plan import Demand
 from asyncdl.core.reply import Pinned
-from asyncdl.disk.digester import Digester
-from asyncdl.disk.layout import corrupted_path
 from asyncdl.disk.partial import finished_candidates
-from asyncdl.disk.whole import publish_whole
 from asyncdl.engine.attempts import Done, Unfinished
-from asyncdl.engine.checked import done, is_right, mismatch
+from asyncdl.engine.checked import done
 from asyncdl.engine.tools import Tools
 from asyncdl.errors import TransferError
 from asyncdl.net.remote import RemoteObject
@@ -84,7 +82,8 @@ class Small:
     async def run(self) -> Done | Unfinished | None:
         """Bring the artifact to disk; None where that did not go smoothly and nothing has changed.
 
-        Raises LeaseLostError, or TransferError("digest_mismatch") for a file that was kept aside.
+        Raises LeaseLostError, TransferError("digest_mismatch") for a file that was kept aside, and what parks the job
+        until there is room.
         """
         self._wake(self)
         try:
@@ -93,6 +92,9 @@ class Small:
             if error.error_class == "digest_mismatch":
                 self._tools.listen(FileQuarantined(path=self.job.path, error_class=error.error_class))
                 raise
+            if error.error_class in ("no_room", "no_handles"):
+                self._tools.disk_gate.note(error, self._final.parent, self.job.size_bytes or 0)
+                raise  # a Transfer would ask for the same bytes again, and meet the same disk
             task = asyncio.current_task()
             if task is not None and task.cancelling():
                 raise  # a thread's error goes before a cancellation, which must not begin a Transfer
@@ -113,15 +115,16 @@ class Small:
     async def _bring(self) -> Done:
         size_bytes = self.job.size_bytes
         assert size_bytes is not None
+        began_at = time.monotonic()
         async with self._remote.open(None, Pinned(size_bytes, self.job.validator)) as (_, response):
+            self._tools.pacing.answered(self.host, time.monotonic() - began_at)
             content = await self._receive(response, size_bytes)
             await self._tools.rate_gate.passed(size_bytes)
             self._tools.meter.n_bytes += size_bytes
             self._tools.pacing.came(self.host, size_bytes)
-            await self._tools.jobs.check_held(self.job)
             with self._tools.meter.on_disk:
-                digester = await self._tools.threads.call(self._publish, content)
-        return done(self.job, size_bytes, digester)
+                found = await self._tools.publisher.publish(self.job, self._final, content)
+        return done(self.job, size_bytes, found)
 
     async def _receive(self, response: Response, size_bytes: int) -> memoryview:
         """Return the body. Raises TransferError where it is not size_bytes long."""
@@ -138,13 +141,3 @@ class Small:
             kind = "short_body" if len(body) < size_bytes else "too_large"
             raise TransferError(kind, f"{len(body)} bytes came of {size_bytes}")
         return memoryview(body)
-
-    def _publish(self, content: memoryview) -> Digester:
-        """In a thread: hash, compare, publish; or keep aside and raise TransferError("digest_mismatch")."""
-        digester = Digester(self.job.digest, len(content))
-        digester.update(content)
-        if not is_right(self.job, digester):
-            publish_whole(corrupted_path(self._final), content)
-            raise mismatch(self.job, digester)
-        publish_whole(self._final, content)
-        return digester

@@ -23,14 +23,32 @@ N_DISK_THREADS = 8
 """Writes, syncs and digests at once. Guess: enough to keep one disk busy, few enough to keep 2 cores free."""
 
 
-class _Wait:
-    """One caller. future: what it waits on by now; a cancellation uses one up. is_over: its call has ended."""
+class Wait:
+    """One caller, who waits for something that cannot be called off. Made, waited on and ended in the loop."""
 
-    __slots__ = ("future", "is_over")
+    __slots__ = ("_future", "_is_over", "_loop", "is_cancelled")
 
     def __init__(self, loop: asyncio.AbstractEventLoop) -> None:
-        self.future: asyncio.Future[None] = loop.create_future()
-        self.is_over = False
+        self._loop = loop
+        self._future: asyncio.Future[None] = loop.create_future()
+        self._is_over = False
+        self.is_cancelled = False
+
+    def end(self) -> None:
+        self._is_over = True
+        if not self._future.done():
+            self._future.set_result(None)
+
+    async def until_over(self) -> asyncio.CancelledError | None:
+        """Return at the end and not before; with the last cancellation that came meanwhile, which is its caller's."""
+        cancelled: asyncio.CancelledError | None = None
+        while not self._is_over:
+            try:
+                await self._future
+            except asyncio.CancelledError as error:
+                cancelled, self.is_cancelled = error, True
+                self._future = self._loop.create_future()  # a cancellation uses one up
+        return cancelled
 
 
 class Threads:
@@ -40,7 +58,7 @@ class Threads:
         self._loop = asyncio.get_running_loop()
         self._executor = ThreadPoolExecutor(N_DISK_THREADS, thread_name_prefix="disk")
         self._lock = threading.Lock()
-        self._ended: list[_Wait] = []
+        self._ended: list[Wait] = []
         self._n_calls = 0
 
     @property
@@ -54,22 +72,16 @@ class Threads:
         What it raises goes before the cancellation: the kernel tells of a failed fsync once, and who does not hear it
         takes the next one's success for the truth.
         """
-        wait = _Wait(self._loop)
+        wait = Wait(self._loop)
         call = self._executor.submit(function, *args, **kwargs)
         self._n_calls += 1
         call.add_done_callback(partial(self._note_end, wait))
-        cancelled: asyncio.CancelledError | None = None
-        while not wait.is_over:
-            try:
-                await wait.future
-            except asyncio.CancelledError as error:
-                cancelled = error
-                wait.future = self._loop.create_future()
+        cancelled = await wait.until_over()
         if cancelled is not None and call.exception() is None:
             raise cancelled
         return call.result()
 
-    def _note_end(self, wait: _Wait, _call: Future[T]) -> None:
+    def _note_end(self, wait: Wait, _call: Future[T]) -> None:
         """In the thread. Only who finds the list empty wakes the loop, which takes all there is when it comes."""
         with self._lock:
             is_first = not self._ended
@@ -82,9 +94,7 @@ class Threads:
             ended, self._ended = self._ended, []
         self._n_calls -= len(ended)
         for wait in ended:
-            wait.is_over = True
-            if not wait.future.done():
-                wait.future.set_result(None)
+            wait.end()
 
     def close(self) -> None:
         """Wait for the threads to end what they do."""

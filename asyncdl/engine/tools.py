@@ -10,6 +10,7 @@ from asyncdl.engine.disk_gate import DiskGate
 from asyncdl.engine.leases import Leases
 from asyncdl.engine.meter import Meter
 from asyncdl.engine.pacing import Pacing
+from asyncdl.engine.publisher import Publisher
 from asyncdl.engine.threads import Threads
 from asyncdl.net.client import Client
 from asyncdl.net.rate import RateGate
@@ -22,6 +23,7 @@ class Tools:
     jobs: Jobs
     leases: Leases
     threads: Threads
+    publisher: Publisher
     disk_gate: DiskGate
     pacing: Pacing
     rate_gate: RateGate

@@ -1,7 +1,8 @@
 """Engines that die at a chosen point: `python -m tests.support.dying`, one JSON object per line on stdin.
 
-{"config": {...} as for runner, "at": n, "when": "before" | "after"} forks an engine that kills itself (SIGKILL) before
-or after its n-th step that another process or a power cut could notice: a write, a sync, a rename, a commit. Answers
+{"config": {...} as for runner, "at": n, "when": "before" | "after", "steps": names or null} forks an engine that kills itself (SIGKILL) before
+or after its n-th step that another process or a power cut could notice: a write, a sync, a rename, a commit; with names
+only those of STEPS count. Answers
 with a line {"code": exit code, negative for a signal, "points": how many steps there were, null after a death}.
 Forked from a process that has everything imported, because a fresh interpreter costs half a second a death.
 """
@@ -51,9 +52,10 @@ class Death:
 def run(asked: dict[str, Any], points: int) -> int:
     """In the child. points: where to write how many there were."""
     death = Death(asked["at"], asked["when"])
-    for name in STEPS:
+    for name in asked["steps"] or STEPS:
         setattr(os, name, death.at_end_of(getattr(os, name)))
-    Writer._transact = death.at_end_of(Writer._transact)  # type: ignore[method-assign]
+    if not asked["steps"]:
+        Writer._transact = death.at_end_of(Writer._transact)  # type: ignore[method-assign]
     code = uvloop.run(runner.main(json.dumps(asked["config"])))
     os.write(points, json.dumps(death.n_points).encode())
     return code
