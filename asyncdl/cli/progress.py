@@ -8,13 +8,13 @@ from __future__ import annotations
 import asyncio
 import logging
 import sys
-import time
 from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
+from asyncdl.cli.look import look
 from asyncdl.cli.say import Say, on_terminal
 from asyncdl.status import snapshot, view
 from asyncdl.store.reader import Reader
@@ -22,19 +22,20 @@ from asyncdl.store.reader import Reader
 logger = logging.getLogger(__name__)
 
 FRAME_EVERY_S = 0.5
-"""Two frames a second; one costs some 14 ms of the core that the engine runs on."""
+"""Two frames a second; the engine runs on the same core."""
 
 FIRST_LINE_S = 5.0
 LINE_EVERY_S = 30.0
-"""No flood in a log, but never silence either."""
+"""No flood in a log; but what is new is told."""
 
 
 class Watcher:
     """Owner of a reader of the queue and of the one thread that uses it. An async context manager."""
 
-    def __init__(self, queue: Path) -> None:
+    def __init__(self, queue: Path, data_dir: Path) -> None:
         """Raises ConfigError where there is no queue."""
         self._reader = Reader(queue)
+        self._data_dir = data_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
 
     async def __aenter__(self) -> Self:
@@ -47,7 +48,7 @@ class Watcher:
     async def take(self) -> snapshot.Snapshot:
         """Return the snapshot of this moment; a look that was given up is finished first."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, snapshot.take, self._reader, time.time())
+        return await loop.run_in_executor(self._thread, look, self._reader, self._data_dir)
 
     @asynccontextmanager
     async def shown(self, say: Say, *, live: bool) -> AsyncIterator[None]:
@@ -69,16 +70,21 @@ class Watcher:
         from rich.console import Console
         from rich.live import Live
 
-        from asyncdl.status import terminal
+        from asyncdl.cli.status import pen_for
+        from asyncdl.status import board, terminal
+        from asyncdl.status.trend import Trend
 
+        trend, pen = Trend(), pen_for(sys.stderr.encoding)
         with Live(console=Console(stderr=True), auto_refresh=False, transient=True) as live:
             while True:
-                live.update(terminal.compact(await self.take()), refresh=True)
+                shot = trend.follow(await self.take())
+                live.update(terminal.text_of(board.compact(shot, live.console.width, pen)), refresh=True)
                 await asyncio.sleep(FRAME_EVERY_S)
 
     async def _say_lines(self, say: Say) -> None:
-        wait_s = FIRST_LINE_S
+        wait_s, told = FIRST_LINE_S, ""
         while True:
             await asyncio.sleep(wait_s)
-            say.info(view.line(await self.take()))
-            wait_s = LINE_EVERY_S
+            if (line := view.line(await self.take())) != told:
+                say.info(line)
+            wait_s, told = LINE_EVERY_S, line

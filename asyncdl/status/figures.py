@@ -1,9 +1,12 @@
-"""Numbers as people read them: binary units, commas, short durations. Pure; ASCII only."""
+"""Numbers as people read them, and texts in so many columns: binary units, commas, short durations. Pure."""
 
 from __future__ import annotations
 
+import math
 import unicodedata
+from collections.abc import Sequence
 from datetime import UTC, datetime
+from functools import cache
 
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB", "PiB")
 
@@ -47,20 +50,58 @@ def utc_text(at: float) -> str:
     return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%d %H:%M:%S UTC")
 
 
+@cache
+def _columns(char: str) -> int:
+    if unicodedata.category(char) in ("Mn", "Me"):
+        return 0
+    return 2 if unicodedata.east_asian_width(char) in "WF" else 1
+
+
+def clock_text(at: float) -> str:
+    """Return `14:12:03`, UTC."""
+    return datetime.fromtimestamp(at, UTC).strftime("%H:%M:%S")
+
+
 def width_of(text: str) -> int:
     """How many columns a terminal gives `text`: two for wide characters, none for combining ones."""
-    return sum(
-        0 if unicodedata.combining(char) else 2 if unicodedata.east_asian_width(char) in "WF" else 1 for char in text
-    )
+    return len(text) if text.isascii() else sum(map(_columns, text))
 
 
 def fit(text: str, width: int) -> str:
     """Return `text` in exactly `width` columns: padded, or cut in the middle with `..` (both ends tell names apart)."""
-    if width_of(text) <= width:
-        return text + " " * (width - width_of(text))
-    head, tail = list(text[: len(text) // 2]), list(text[len(text) // 2 :])
-    while width_of("".join(head + tail)) > width - 2:
-        longer = head if len(head) >= len(tail) else tail
-        longer.pop(-1 if longer is head else 0)
-    cut = "".join(head) + ".." + "".join(tail)
+    if (used := width_of(text)) <= width:
+        return text + " " * (width - used)
+    if width <= 2:
+        return ".."[: max(width, 0)]
+    tail = _head(text[::-1], (width - 2) // 2)[::-1]
+    cut = _head(text, width - 2 - width_of(tail)) + ".." + tail
     return cut + " " * (width - width_of(cut))
+
+
+def fit_end(text: str, width: int) -> str:
+    """Return `text` in exactly `width` columns: padded, or cut at its end with `..`; for sentences."""
+    if (used := width_of(text)) <= width:
+        return text + " " * (width - used)
+    if width <= 2:
+        return ".."[: max(width, 0)]
+    cut = _head(text, width - 2) + ".."
+    return cut + " " * (width - width_of(cut))
+
+
+def _head(text: str, width: int) -> str:
+    """Return as many of the first characters as have `width` columns at most."""
+    used = 0
+    for n, char in enumerate(text):
+        used += _columns(char)
+        if used > width:
+            return text[:n]
+    return text
+
+
+def spark(values: Sequence[float], width: int, levels: str) -> str:
+    """Return the last `width` values as one character each, the largest one highest. levels: from nothing to all."""
+    shown = values[-width:] if width > 0 else ()
+    top = max(shown, default=0.0)
+    if top <= 0:
+        return levels[0] * len(shown)
+    return "".join(levels[min(math.ceil(value / top * (len(levels) - 1)), len(levels) - 1)] for value in shown)

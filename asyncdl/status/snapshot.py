@@ -1,7 +1,8 @@
-"""What the queue says at one moment, as plain frozen values; `to_json` is the contract of `status --json`.
+"""What the queue says at one moment, as plain frozen values; `json_form` writes them as `status --json` has them.
 
 Read in one short go over a read-only connection, so that a reader never keeps the WAL from being reused. Knows no
-terminal: what it looks like is in `view`.
+terminal: what it looks like is in `view` and `board`. What only two looks can tell, such as the rate of a dataset, is
+None until `trend` fills it in.
 """
 
 from __future__ import annotations
@@ -9,26 +10,43 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
+from urllib.parse import urlsplit
 
-from asyncdl.core import bound
-from asyncdl.core.names import display
 from asyncdl.core.rates import eta_s
 from asyncdl.core.states import State
+from asyncdl.status.hosts import HostState, joined
 from asyncdl.store import place
-from asyncdl.store.reader import DatasetRow, EngineRow, ErrorRow, HostRow, Reader
-
-SCHEMA_VERSION = 1
-"""Keys of the JSON may be added within a version, never renamed."""
+from asyncdl.store.reader import (
+    DatasetRow,
+    EngineRow,
+    ErrorRow,
+    GateRow,
+    PauseRow,
+    Reader,
+    RecentRow,
+    RunningRow,
+)
 
 DEAD_AFTER_S = 45.0
 """An engine beats every second; one that was silent for this long is hung, suspended or gone. Guess."""
 
+N_RUNNING = 256
+N_RECENT = 50
+"""Rows of what is under way and of what went wrong last: more than a screen holds. Guesses."""
+
 UNFINISHED = (State.RUNNING, State.AVAILABLE)
+KINDS = ("download", "verify", "tokenize", "episode", "build", "upload")
+"""In the order of the work."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DatasetState:
-    """One subset of a dataset. state: of all its stages together, see `state_of`."""
+    """One subset of a dataset. state: of all its stages together, see `state_of`.
+
+    Files and bytes: downloads; of files of this machine (source local) what verify looks through, a file or a group of
+    small ones. remaining_bytes: of them to come, None where a size is unknown. stages: {(kind, state): n} without zeros
+    and cancelled jobs. origin: where its files are, without query. per_s: None where nobody knows.
+    """
 
     name: str
     subset: str
@@ -39,6 +57,16 @@ class DatasetState:
     done_bytes: int
     n_discarded: int
     state: State
+    remaining_bytes: int | None = None
+    stages: tuple[tuple[str, str, int], ...] = ()
+    source: str = ""
+    origin: str = ""
+    per_s: float | None = None
+
+    @property
+    def eta_s(self) -> float | None:
+        """Seconds until its last byte; 0.0 when it is all there, None where nobody can know."""
+        return eta_s(self.remaining_bytes, self.per_s or 0.0)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,6 +74,8 @@ class EngineState:
     """is_alive: its process was not seen to have ended, and it beat within DEAD_AFTER_S.
 
     bound: what bounds its speed, a key of core.bound.BOUNDS or one of a newer version; '' where nobody knows.
+    cpu_s: processor seconds so far, children included. cores: of them per second, since the look before, else since the
+    start; None where it does not tell. n_pool: worker processes that have a task.
     """
 
     host: str
@@ -58,12 +88,28 @@ class EngineState:
     n_requests: int
     bound: str
     is_alive: bool
+    owner: str = ""
+    cpu_s: float = 0.0
+    cores: float | None = None
+    rss_bytes: int = 0
+    loop_lag_s: float = 0.0
+    n_pool: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class DiskState:
+    """What may still be written below the data dir. free_inodes None: the file system has no fixed number."""
+
+    free_bytes: int
+    free_inodes: int | None
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snapshot:
     """at: UTC seconds. jobs: {kind: {state: n}} without zeros. remaining_bytes: what unfinished downloads still
-    need, None where a size is unknown. per_s: of the engines that are alive, together.
+    need, None where a size is unknown. per_s: of the engines that are alive, together. running: at most N_RUNNING, the
+    longest running first. recent: at most N_RECENT attempts that did not complete, the newest first. backends: (recipe,
+    what makes its ids). rates: body bytes per second at the looks before and this one, the oldest first.
     """
 
     at: float
@@ -75,7 +121,19 @@ class Snapshot:
     datasets: tuple[DatasetState, ...]
     errors: tuple[ErrorRow, ...]
     engines: tuple[EngineState, ...]
-    hosts: tuple[HostRow, ...]
+    hosts: tuple[HostState, ...]
+    gates: tuple[GateRow, ...] = ()
+    running: tuple[RunningRow, ...] = ()
+    recent: tuple[RecentRow, ...] = ()
+    paused: tuple[PauseRow, ...] = ()
+    backends: tuple[tuple[str, str], ...] = ()
+    disk: DiskState | None = None
+    rates: tuple[float, ...] = ()
+
+    @property
+    def is_alive(self) -> bool:
+        """Whether an engine works on it."""
+        return any(engine.is_alive for engine in self.engines)
 
     @property
     def bounds(self) -> list[str]:
@@ -90,6 +148,22 @@ class Snapshot:
             for host in self.hosts
             if host.closed_until is not None and host.closed_until > self.at
         ]
+
+    @property
+    def bottleneck(self) -> str:
+        """The kind of work that holds up the rest, '' where none does or no engine works.
+
+        That is the last one before which more jobs wait than run; where none piles up, the first one that runs.
+        """
+        running = [kind for kind in KINDS if self.jobs.get(kind, {}).get(State.RUNNING)]
+        if not self.is_alive or not running:
+            return ""
+        piled = [kind for kind in running if self.jobs[kind].get(State.AVAILABLE, 0) > self.jobs[kind][State.RUNNING]]
+        return piled[-1] if piled else running[0]
+
+    def is_paused(self, what: str, name: str) -> bool:
+        """Whether a person has paused this. what: kind, dataset or host."""
+        return any((row.what, row.name) == (what, name) for row in self.paused)
 
     def n_in(self, *states: State) -> int:
         """How many jobs of any kind are in one of `states`."""
@@ -106,27 +180,14 @@ class Snapshot:
         return None if self.remaining_bytes == 0 else eta_s(self.remaining_bytes, self.per_s)
 
     def to_json(self) -> dict[str, Any]:
-        """Return plain values; bytes are integers, times UTC seconds."""
-        return {
-            "schema_version": SCHEMA_VERSION,
-            "at": self.at,
-            "jobs": {kind: dict(counts) for kind, counts in self.jobs.items()},
-            "bytes": {
-                "known": self.known_bytes,
-                "done": self.done_bytes,
-                "per_s": self.per_s,
-                "remaining": self.remaining_bytes,
-            },
-            "eta_s": self.eta_s,
-            "datasets": [_dataset_json(row) for row in self.datasets],
-            "errors": [_error_json(row) for row in self.errors],
-            "engines": [_engine_json(row) for row in self.engines],
-            "hosts": [_host_json(row, self.at) for row in self.hosts],
-        }
+        """Return plain values as the contract of `status --json` has them."""
+        from asyncdl.status import json_form
+
+        return json_form.of(self)
 
 
-def take(reader: Reader, now: float) -> Snapshot:
-    """Read the queue. now: UTC seconds."""
+def take(reader: Reader, now: float, disk: DiskState | None = None) -> Snapshot:
+    """Read the queue. now: UTC seconds. disk: of the data dir, which is not this room's to look at."""
     with reader.snapshot():
         jobs = reader.job_counts()
         amounts = reader.download_bytes()
@@ -135,7 +196,12 @@ def take(reader: Reader, now: float) -> Snapshot:
         datasets = reader.datasets()
         errors = reader.errors()
         engines = tuple(_engine(row, now) for row in reader.engines())
-        hosts = reader.hosts()
+        hosts = joined(reader.hosts(), reader.traffic(), {engine.owner for engine in engines if engine.is_alive})
+        gates = reader.closed_gates(now)
+        running = reader.running(N_RUNNING)
+        recent = reader.recent(N_RECENT)
+        paused = reader.paused()
+        backends = reader.backends()
     return Snapshot(
         at=now,
         jobs=jobs,
@@ -146,7 +212,13 @@ def take(reader: Reader, now: float) -> Snapshot:
         datasets=tuple(_dataset(row, stages.get((row.name, row.subset, row.revision), {})) for row in datasets),
         errors=tuple(errors),
         engines=engines,
-        hosts=tuple(hosts),
+        hosts=hosts,
+        gates=tuple(gates),
+        running=tuple(running),
+        recent=tuple(recent),
+        paused=tuple(paused),
+        backends=tuple(backends),
+        disk=disk,
     )
 
 
@@ -161,6 +233,15 @@ def state_of(states: Iterable[str]) -> State:
     return State.COMPLETED
 
 
+def host_of(origin: str) -> str:
+    """Return the host that files of `origin` are asked for from, '' where the URL does not say (S3, this machine)."""
+    try:
+        parts = urlsplit(origin)
+    except ValueError:
+        return ""
+    return parts.hostname or "" if parts.scheme in ("http", "https") else ""
+
+
 def _dataset(row: DatasetRow, stages: Mapping[tuple[str, str], int]) -> DatasetState:
     return DatasetState(
         name=row.name,
@@ -172,10 +253,15 @@ def _dataset(row: DatasetRow, stages: Mapping[tuple[str, str], int]) -> DatasetS
         done_bytes=row.done_bytes,
         n_discarded=sum(n for (_, state), n in stages.items() if state == State.DISCARDED),
         state=state_of(state for _, state in stages),
+        remaining_bytes=None if row.n_unsized else row.to_fetch_bytes,
+        stages=tuple((kind, state, n) for (kind, state), n in stages.items()),
+        source=row.source,
+        origin=row.origin,
     )
 
 
 def _engine(row: EngineRow, now: float) -> EngineState:
+    run_s = row.beat_at - row.started_at
     return EngineState(
         host=row.host,
         pid=row.pid,
@@ -187,57 +273,10 @@ def _engine(row: EngineRow, now: float) -> EngineState:
         n_requests=row.n_requests,
         bound=row.bound,
         is_alive=now - row.beat_at <= DEAD_AFTER_S and not place.is_gone(row.identity),
+        owner=row.owner,
+        cpu_s=row.cpu_s,
+        cores=row.cpu_s / run_s if row.cpu_s > 0 and run_s > 0 else None,
+        rss_bytes=row.rss_bytes,
+        loop_lag_s=row.loop_lag_s,
+        n_pool=row.n_pool,
     )
-
-
-def _dataset_json(row: DatasetState) -> dict[str, Any]:
-    return {
-        "name": row.name,
-        "subset": row.subset,
-        "revision": row.revision,
-        "files": row.n_files,
-        "files_done": row.n_files_done,
-        "bytes": row.known_bytes,
-        "bytes_done": row.done_bytes,
-        "discarded": row.n_discarded,
-        "state": str(row.state),
-    }
-
-
-def _error_json(row: ErrorRow) -> dict[str, Any]:
-    return {
-        "kind": row.kind,
-        "class": row.error_class,
-        "count": row.n,
-        "discarded": row.n_discarded,
-        "last": row.last_at,
-        "next_retry_at": row.next_retry_at,
-        "example": {"path": row.path, "message": display(row.text)},
-    }
-
-
-def _engine_json(row: EngineState) -> dict[str, Any]:
-    return {
-        "host": row.host,
-        "pid": row.pid,
-        "workers": row.workers,
-        "beat_at": row.beat_at,
-        "started_at": row.started_at,
-        "version": row.version,
-        "per_s": row.per_s,
-        "requests": row.n_requests,
-        "bound": row.bound,
-        "bound_text": bound.sentence(row.bound),
-        "alive": row.is_alive,
-    }
-
-
-def _host_json(row: HostRow, now: float) -> dict[str, Any]:
-    """closed_until is null where its gates are open, whenever they last were closed."""
-    return {
-        "name": display(row.name),
-        "closed_until": row.closed_until if row.closed_until is not None and row.closed_until > now else None,
-        "connections": row.connections_hint,
-        "connections_cap": row.connections_cap,
-        "paced_at": row.paced_at,
-    }

@@ -53,6 +53,23 @@ def test_one_is_singular():
     )
 
 
+@pytest.mark.parametrize(
+    ("text", "columns"),
+    [
+        ("データ", 6),
+        ("Ａ", 2),
+        ("e\u0301", 1),
+        ("\u0e01\u0e31", 1),
+        ("a\u20dd", 1),
+        ("größe", 5),
+        ("🙂", 2),
+        ("█▸✓", 3),
+    ],
+)
+def test_wide_characters_take_two_columns_and_combining_ones_none(text, columns):
+    assert figures.width_of(text) == columns
+
+
 @pytest.mark.parametrize("text", ["short", "x" * 200, "データ/日本語" * 20, "e\u0301" * 80, ""])
 @pytest.mark.parametrize("width", [8, 29, 80])
 def test_fitted_text_has_exactly_the_width_in_columns(text, width):

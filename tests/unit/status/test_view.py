@@ -2,51 +2,17 @@
 
 from __future__ import annotations
 
-import io
 import re
 
 import pytest
-from rich.console import Console
 
+from asyncdl.core.names import is_control
 from asyncdl.core.states import State
-from asyncdl.status import terminal, view
+from asyncdl.status import view
 from asyncdl.status.figures import width_of
-from asyncdl.status.snapshot import DatasetState, EngineState, Snapshot
-from asyncdl.store.reader import ErrorRow, HostRow
-
-NOW = 1_790_000_000.0
-
-
-def dataset(subset="data/swe_Latn/train", *, name="HuggingFaceFW/fineweb-2", state=State.RUNNING, **other):
-    values = {"revision": "a" * 40, "n_files": 4, "n_files_done": 1, "known_bytes": 1000, "done_bytes": 250}
-    values |= {"n_discarded": 0} | other
-    return DatasetState(name=name, subset=subset, state=state, **values)
-
-
-def engine(*, is_alive=True, beat_at=NOW - 3, bound=""):
-    return EngineState(
-        host="node-7", pid=77, version="0.1.0", workers=128, started_at=NOW - 60, beat_at=beat_at, per_s=2**20,
-        n_requests=12, bound=bound, is_alive=is_alive,
-    )  # fmt: skip
-
-
-def error(**other):
-    values = {"kind": "download", "error_class": "http_503", "n": 412, "last_at": NOW, "next_retry_at": NOW + 12}
-    values |= {"n_discarded": 0, "text": "HTTP 503", "path": "data/swe_Latn/train/000_00000.parquet"} | other
-    return ErrorRow(**values)
-
-
-def host(name, closed_until=None):
-    return HostRow(name, 8, None, NOW - 60, closed_until)
-
-
-def shot(**other):
-    values = {
-        "jobs": {"download": {"available": 2, "running": 1, "completed": 1}, "verify": {"completed": 1}},
-        "known_bytes": 1000, "done_bytes": 250, "remaining_bytes": 750, "per_s": 10.0, "datasets": (dataset(),),
-        "errors": (), "engines": (engine(),), "hosts": (),
-    } | other  # fmt: skip
-    return Snapshot(at=NOW, **values)
+from asyncdl.status.snapshot import DiskState
+from tests.support import hostile_names
+from tests.support.shots import NOW, asked, crowded, dataset, engine, error, host, paused, shot
 
 
 def test_the_headline_says_state_files_bytes_rate_and_eta():
@@ -77,6 +43,47 @@ def test_the_line_for_a_log_names_the_later_stages():
     assert view.line(shot()).endswith("ETA 1m15s, verify 1/1")
 
 
+LOCAL = {"known_bytes": 0, "done_bytes": 0, "remaining_bytes": 0, "per_s": 0.0}
+
+
+def test_where_all_files_are_of_this_machine_the_headline_speaks_of_the_stages_once():
+    done = shot(jobs={"verify": {"completed": 2}, "tokenize": {"completed": 2}}, **LOCAL)
+    assert view.headline(done) == view.line(done) == "done, verify 2/2, tokenize 2/2"
+    given_up = shot(jobs={"download": {"cancelled": 3}, "verify": {"completed": 1, "discarded": 1}}, **LOCAL)
+    assert view.headline(given_up) == "done, verify 1/2, 1 discarded"
+    assert view.headline(shot(jobs={}, datasets=(), **LOCAL)) == "empty"
+
+
+def test_a_host_that_engines_work_with_is_told_with_its_figures():
+    text = view.plain(shot(hosts=(asked("huggingface.co"), host("a.test"))))
+    assert "  huggingface.co: 12 of 16 requests, 1.0 MiB/s, first byte 120 ms, 3 refused\n" in text
+    assert "a.test" not in text
+
+
+def test_what_nobody_knows_of_a_host_is_not_told():
+    text = view.plain(shot(hosts=(asked("h.test", n_open=0, n_allowed=1, first_byte_s=None, n_refused=0),)))
+    assert "  h.test: 0 of 1 request, 1.0 MiB/s\n" in text
+
+
+def test_of_very_many_hosts_the_rest_is_counted_and_every_pause_is_told():
+    many = (*(asked(f"h{n:03}.test") for n in range(100)), asked("z.test", closed_until=NOW + 42))
+    text = view.plain(shot(hosts=many))
+    assert text.count("first byte") == view.MAX_HOSTS
+    assert f"and {101 - view.MAX_HOSTS} more hosts: see status --json" in text
+    assert "z.test asked for a pause, 42s left" in text
+
+
+def test_hosts_that_asked_for_a_pause_come_first_and_then_those_that_engines_work_with():
+    rows = (host("a"), asked("b"), host("c", NOW + 1), asked("d", closed_until=NOW - 1))
+    assert [row.name for row in view.hosts_in_order(shot(hosts=rows))] == ["c", "b", "d", "a"]
+
+
+def test_what_makes_the_ids_of_each_recipe_is_told():
+    text = view.plain(shot(backends=(("llama-2048", "fastokens 0.3.5"), ("x-9", "tokenizers 0.23.3: no\x1b[2Jne"))))
+    assert "tokenized with\n  llama-2048: fastokens 0.3.5\n  x-9: tokenizers 0.23.3: no\\x1b[2Jne\n" in text
+    assert "tokenized with" not in view.plain(shot())
+
+
 @pytest.mark.parametrize(
     "subset", ["data/swe_Latn/train", "x/" * 90 + "y", "データ/" * 30 + "訓練", "e\u0301" * 100, "", "a\x1b[2Jb\u202e"]
 )
@@ -85,7 +92,8 @@ def test_plain_text_fits_80_columns_whatever_the_names(subset):
         datasets=(dataset(subset, n_files=1_000_000, n_files_done=999_999), dataset("b", name="n" * 120)),
         errors=(error(path=subset or "p", text="word " * 60, n_discarded=3), error(error_class="unknown_class")),
         engines=(engine(bound="cpu"), engine(is_alive=False, beat_at=NOW - 99), engine(bound="word " * 40 + "\x1b[2J")),
-        hosts=(host("h" * 200, NOW + 1e6), host("a\x1b[2Jb", NOW + 5)),
+        hosts=(host("h" * 200, NOW + 1e6), asked("a\x1b[2Jb", closed_until=NOW + 5, n_open=10**9, per_s=1e30)),
+        backends=(("r" * 200, "word " * 40 + "\x1b[2J"),),
         jobs={"download": {"available": 10**9, "running": 128, "completed": 10**9, "discarded": 10**6}},
     )
     text = view.plain(crowded)
@@ -155,21 +163,37 @@ def test_a_host_that_asked_for_a_pause_is_told_until_it_is_over():
     assert "b.test" not in text
 
 
-@pytest.mark.parametrize("form", [terminal.compact, terminal.full])
-def test_the_terminal_forms_say_what_bounds_and_who_asked_for_a_pause(form):
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    console.print(form(shot(engines=(engine(bound="disk"),), hosts=(host("[b]h[/b]", NOW + 42),))))
-    text = console.file.getvalue()
-    assert "bound by disk: requests wait for the disk" in text
-    assert "[b]h[/b] asked for a pause, 42s left" in text
+def test_an_engine_tells_what_it_feels_where_it_knows():
+    assert "uses" not in view.plain(shot())
+    told = view.plain(shot(engines=(engine(cores=1.25, rss_bytes=2**28, loop_lag_s=0.0042, n_pool=3),)))
+    assert "uses 1.25 cores, 256.0 MiB; its loop is 4 ms late, 3 processes busy" in told
 
 
-@pytest.mark.parametrize("form", [terminal.compact, terminal.full])
-def test_the_terminal_forms_say_the_same_and_take_no_markup_from_names(form):
-    console = Console(file=io.StringIO(), width=100, force_terminal=True, color_system=None)
-    console.print(form(shot(datasets=(dataset("[red]x[/red]"),), errors=(error(text="[bold]"),))))
-    text = console.file.getvalue()
-    assert view.headline(shot()) in text
-    if form is terminal.full:
-        assert "[red]x[/red]" in text
-        assert "[bold]" in text
+def test_what_a_person_paused_is_told():
+    assert "paused by hand: dataset org/a" in view.plain(shot(paused=(paused("dataset", "org/a"),)))
+
+
+def test_the_disk_is_told_with_what_it_falls_short_by():
+    assert "  1.0 KiB free, 7 inodes\n" in view.plain(shot(disk=DiskState(1024, 7)))
+    assert "  250 B free; 500 B too few for what is left\n" in view.plain(shot(disk=DiskState(250, None)))
+    assert "disk" not in view.plain(shot())
+
+
+def test_the_kind_of_work_that_holds_up_the_rest_is_marked():
+    jobs = {"download": {"available": 9, "running": 1}, "tokenize": {"available": 5, "running": 2}}
+    assert re.findall(r"(\w+) .*< slowest", view.plain(shot(jobs=jobs))) == ["tokenize"]
+
+
+@pytest.mark.parametrize("text", ["x", "\x1b[2J" * 1000, "word\n" * 900, "\u202e" * 50, "<script>" * 200], ids=range(5))
+def test_of_a_hostile_corpus_nothing_steers_the_plain_text_or_the_json(text):
+    one = crowded([*hostile_names.ALL, *hostile_names.HARMLESS], text)
+    told = view.plain(one)
+    assert max(width_of(line) for line in told.splitlines()) <= 80
+    assert not any(is_control(char) for char in told.replace("\n", ""))
+    texts = [one.to_json()]
+    for found in texts:  # a queue of what is still to be looked at
+        if isinstance(found, dict | list):
+            texts += found.values() if isinstance(found, dict) else found
+    shown = [found for found in texts if isinstance(found, str)]
+    assert len(shown) > 1000
+    assert not any(is_control(char) for found in shown for char in found)
