@@ -17,11 +17,13 @@ BROAD = {
     "workers/entry.py": "supervisor: a native panic is no Exception and cannot be pickled",
     "workers/tokens.py": "the tokenizer's library raises bare Exception; it becomes a refusal",
     "asyncdl/store/writer.py": "hands every error to the callers that wait for it",
+    "asyncdl/engine/uploading.py": "hands whatever a thread raised to who waits for it",
     "asyncdl/engine/pool.py": "whatever a child raised becomes an error class",
 }
 """Where an `except` may catch everything and not raise it again, and why."""
 
 MANY_PARAMETERS = {
+    "asyncdl/demo/hub.py DemoHub.__init__": "each is one property of the Hub that a test may want otherwise",
     "asyncdl/demo/repos.py Repo.__init__": "a repository has that many independent properties",
 }
 

@@ -7,40 +7,37 @@ truth, the log is a story.
 
 from __future__ import annotations
 
-import errno
 import logging
-import os
 import re
 import sys
 import time
-from datetime import UTC, datetime
-from io import FileIO
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import orjson
 
 from asyncdl.cli.lines import CLOSE_S, Lines
+from asyncdl.cli.log_files import LogFile
 from asyncdl.cli.say import Say, let_go_of
 from asyncdl.core.events import Event
 from asyncdl.core.names import display
 from asyncdl.disk import layout
-from asyncdl.errors import ConfigError
-
-_NO_ROOM = (errno.ENOSPC, errno.EDQUOT)
 
 
 class EventLog:
-    """Owner of the file. `close` writes what waits, in bounded time, and may be called twice.
-
-    path: of the file, None where there was no room for one.
-    """
+    """Owner of the files. `close` writes what waits, in bounded time, and may be called twice."""
 
     def __init__(self, data_dir: Path, *, on_stdout: bool) -> None:
         """Raises ConfigError where the data dir cannot be written to."""
-        self.path, self._file = _open(layout.logs_dir(data_dir))
-        self._to_file = None if self._file is None else Lines("event log", self._file.fileno())
-        self._to_stdout = Lines("events to stdout", sys.stdout.fileno()) if on_stdout else None
+        self._file = _open(layout.logs_dir(data_dir))
+        self._to_file = None if self._file is None else Lines("event log", self._file.take)
+        self._to_stdout = Lines("events to stdout", _to_stdout()) if on_stdout else None
+
+    @property
+    def path(self) -> Path | None:
+        """Of the file that is written to now, None where there was no room for one."""
+        return None if self._file is None else self._file.path
 
     @property
     def failed(self) -> OSError | None:
@@ -53,7 +50,7 @@ class EventLog:
 
     def note(self, name: str, **fields: Any) -> None:
         """Log something of our own, such as the beginning and the end of the run."""
-        line = _line(name, fields)
+        line = line_of(name, fields)
         for lines in (self._to_file, self._to_stdout):
             if lines is not None:
                 lines.put(line)
@@ -66,12 +63,13 @@ class EventLog:
             if stdout.failed is not None:
                 let_go_of(sys.stdout)
             elif self._to_file is not None and (n_lines := stdout.n_dropped):
-                self._to_file.put(_line("dropped", {"n_lines": n_lines, "where": "stdout"}))
+                self._to_file.put(line_of("dropped", {"n_lines": n_lines, "where": "stdout"}))
         if self._to_file is not None and self._file is not None and self._to_file.close(wait_s):
             self._file.close()
 
 
-def _line(name: str, fields: dict[str, Any]) -> bytes:
+def line_of(name: str, fields: dict[str, Any]) -> bytes:
+    """Return one event as the line of JSON that it is in the log; texts in it went through `names.display`."""
     record = {"event": name, "at": time.time()} | {key: _clean(value) for key, value in fields.items()}
     return orjson.dumps(record) + b"\n"
 
@@ -91,23 +89,16 @@ class LogHandler(logging.Handler):
             self._say.debug(line)
 
 
-def _open(folder: Path) -> tuple[Path | None, FileIO | None]:
-    name = f"run-{datetime.now(UTC):%Y%m%dT%H%M%SZ}"
+def _open(folder: Path) -> LogFile | None:
     try:
-        folder.mkdir(parents=True, exist_ok=True)
-        try:
-            path = folder / f"{name}.jsonl"
-            return path, FileIO(path, "xb")
-        except FileExistsError:  # another run began in the same second
-            path = folder / f"{name}-{os.getpid()}.jsonl"
-            return path, FileIO(path, "xb")
-    except OSError as error:
-        if error.errno in _NO_ROOM:
-            return None, None
-        raise ConfigError(
-            f"the data dir cannot be written to: {display(str(error))}",
-            hint="check its owner and rights, or choose another with --data-dir",
-        ) from error
+        return LogFile(folder)
+    except OSError:  # no room
+        return None
+
+
+def _to_stdout() -> Callable[[int], int]:
+    fd = sys.stdout.fileno()
+    return lambda _n_bytes: fd
 
 
 def _clean(value: Any) -> Any:

@@ -1,4 +1,4 @@
-"""Lines on their way to one file descriptor: a bounded queue, and a thread that writes.
+"""Lines on their way to a file descriptor: a bounded queue, and a thread that writes.
 
 Putting never waits and memory is bounded: where the other side is too slow the oldest lines go, and are counted.
 Does not know what the lines say.
@@ -11,6 +11,7 @@ import select
 import threading
 import time
 from collections import deque
+from collections.abc import Callable
 
 import orjson
 
@@ -22,11 +23,12 @@ CLOSE_S = 5.0
 
 
 class Lines:
-    """Owner of the thread; the descriptor stays the caller's. failed: what ended the writing early, or None."""
+    """Owner of the thread; descriptors stay the caller's. failed: what ended the writing early, or None."""
 
-    def __init__(self, name: str, fd: int, *, max_waiting: int = MAX_WAITING) -> None:
+    def __init__(self, name: str, take: Callable[[int], int], *, max_waiting: int = MAX_WAITING) -> None:
+        """take: called in the thread with the length of the next line, returns the descriptor that it goes to."""
         self.failed: OSError | None = None
-        self._fd = fd
+        self._take = take
         self._waiting: deque[bytes] = deque()
         self._max_waiting = max_waiting
         self._n_dropped = 0
@@ -90,8 +92,9 @@ class Lines:
     def _write(self, line: bytes) -> None:
         """Bypasses Python's streams: a write that hangs must not hold a lock that the end of the process takes."""
         rest = memoryview(line)
+        fd = self._take(len(line))
         while rest:
             try:
-                rest = rest[os.write(self._fd, rest) :]
+                rest = rest[os.write(fd, rest) :]
             except BlockingIOError:  # somebody who shares the pipe made it so
-                select.select([], [self._fd], [])
+                select.select([], [fd], [])

@@ -21,7 +21,10 @@ from asyncdl.core.near import did_you_mean, near
 from asyncdl.errors import AsyncdlError
 from asyncdl.settings import Settings
 
-VERBS = ("enqueue", "run", "status", "demo")
+VERBS = (
+    "enqueue", "tokenize", "run", "status", "web", "events", "errors", "retry", "pause", "resume", "cancel", "verify",
+    "upload", "doctor", "config", "completion", "demo",
+)  # fmt: skip
 
 EXIT_INTERRUPTED = 130
 EXIT_PIPE_CLOSED = 141  # 128 + SIGPIPE: what a shell shows for any program whose reader went away
@@ -75,7 +78,8 @@ def main() -> NoReturn:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="backslashreplace")  # a name must not end a program where Latin-1 is spoken
-    code = _run()
+    instruction = os.environ.get("_ASYNCDL_COMPLETE")
+    code = _complete(instruction) if instruction else _run()
     try:
         sys.stdout.flush()
     except BrokenPipeError:
@@ -83,6 +87,12 @@ def main() -> NoReturn:
     if code == EXIT_PIPE_CLOSED:
         let_go_of(sys.stdout)
     sys.exit(code)
+
+
+def _complete(instruction: str) -> int:
+    from asyncdl.cli.completion import answer
+
+    return answer(asyncdl, instruction)
 
 
 def _run() -> int:

@@ -21,10 +21,26 @@ from asyncdl.errors import UsageError
 @click.option("--forever", is_flag=True, help="Wait for new jobs when the queue is empty.")
 @click.option("--allow-private", is_flag=True, default=None, help="Let public hosts redirect to private addresses.")
 @click.option("--json", "as_json", is_flag=True, help="Print every event as a line of JSON.")
+@click.option(
+    "--web", is_flag=False, flag_value="127.0.0.1:8377", metavar="[ADDRESS]", help="Serve the page meanwhile, see web."
+)
+@click.option("--on-complete", metavar="CMD", help="Start this once all is done; it gets the event as JSON on stdin.")
+@click.option(
+    "--on-error", metavar="CMD", help="Start this for the first job discarded, and for an end that is not well."
+)
 @common
 @click.pass_context
 def command(
-    context: click.Context, /, *, only: str | None, forever: bool, as_json: bool, **settings: str | bool | None
+    context: click.Context,
+    /,
+    *,
+    only: str | None,
+    forever: bool,
+    as_json: bool,
+    on_complete: str | None,
+    on_error: str | None,
+    web: str | None,
+    **settings: str | bool | None,
 ) -> int:
     """Work on the queue until it is empty: download, verify, tokenize.
 
@@ -32,9 +48,18 @@ def command(
     does kill -9: run it again.
     """
     from asyncdl.cli import loop, session
+    from asyncdl.cli.hooks import Commands, words_of
 
     found = settings_of(context, **settings)
-    return loop.run(session.work(found, only=kinds_of(only), forever=forever, as_json=as_json))
+    commands = Commands(words_of("--on-complete", on_complete), words_of("--on-error", on_error))
+    work = session.work(found, only=kinds_of(only), forever=forever, as_json=as_json, commands=commands)
+    if web is None:
+        return loop.run(work)
+
+    from asyncdl.cli import page
+    from asyncdl.cli.actions import actions_of
+
+    return loop.run(page.beside(work, found, web, actions_of(found)))
 
 
 def kinds_of(text: str | None) -> frozenset[Kind] | None:

@@ -11,10 +11,12 @@ import os
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from asyncdl import __version__
 from asyncdl.cli.event_log import EventLog, LogHandler
 from asyncdl.cli.exit_codes import exit_code
+from asyncdl.cli.hooks import Commands, Hooks
 from asyncdl.cli.options import next_command
 from asyncdl.cli.progress import Watcher
 from asyncdl.cli.say import Say
@@ -22,22 +24,27 @@ from asyncdl.core.events import DiskPaused, DiskResumed, Event, JobEnded
 from asyncdl.core.model import Kind
 from asyncdl.core.names import display
 from asyncdl.core.states import State
-from asyncdl.engine.run import Engine, EngineConfig
+from asyncdl.engine.run import KINDS, Engine, EngineConfig
+from asyncdl.errors import AsyncdlError
 from asyncdl.settings import Settings
 from asyncdl.status import view
 from asyncdl.status.figures import bytes_text, count_text
 from asyncdl.status.snapshot import UNFINISHED, Snapshot
+from asyncdl.store.reader import Reader
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
-async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, as_json: bool) -> int:
-    """Run one engine to its end and return the exit code.
+async def work(
+    found: Settings, *, only: frozenset[Kind] | None, forever: bool, as_json: bool, commands: Commands | None = None
+) -> int:
+    """Run one engine to its end and return the exit code. commands: what is started when it ends, see `hooks`.
 
     Raises what `Engine.run` raises, and ConfigError where there is no queue or the data dir cannot be written to.
     """
     say = Say(found.log_level)
-    async with Watcher(found.queue) as watcher:
+    hooks = Hooks(commands or Commands(), say)
+    async with Watcher(found.queue, found.data_dir) as watcher:
         say.info(first_line(await watcher.take()))
         log = EventLog(found.data_dir, on_stdout=as_json)
         try:
@@ -47,6 +54,7 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
             def listen(event: Event) -> None:
                 log.tell(event)
                 aloud.tell(event)
+                hooks.tell(event)
 
             engine = Engine(_config(found, only=only, forever=forever), listen)
             strikes = Strikes(engine, say)
@@ -55,12 +63,23 @@ async def work(found: Settings, *, only: frozenset[Kind] | None, forever: bool, 
                     ended = await engine.run()
             after = await watcher.take()
             code = exit_code(ended.reason, n_left(after, only), discarded(after, only), strikes.signum)
-            log.note("ended", reason=ended.reason, exit_code=code, status=after.to_json())
+            status = after.to_json()
+            log.note("ended", reason=ended.reason, exit_code=code, status=status)
+        except AsyncdlError as error:
+            await hooks.ended(error.exit_code, reason="failed", message=display(error.message))
+            raise
         finally:
             log.close()
-    for line in last_lines(after, found, log):
+    n_paused = await asyncio.to_thread(_n_paused, found.queue, only)
+    for line in last_lines(after, found, log, n_paused):
         say.info(line)
+    await hooks.ended(code, reason=ended.reason, status=status)
     return code
+
+
+def _n_paused(queue: Path, only: frozenset[Kind] | None) -> int:
+    with Reader(queue) as reader:
+        return reader.n_paused(KINDS if only is None else only)
 
 
 @contextmanager
@@ -176,8 +195,8 @@ def first_line(shot: Snapshot) -> str:
     return f"{verb}: {count_text(n_jobs, 'job')}{rest}{have}"
 
 
-def last_lines(shot: Snapshot, found: Settings, log: EventLog) -> list[str]:
-    """Return how it ended, where things are and what to do next."""
+def last_lines(shot: Snapshot, found: Settings, log: EventLog, n_paused: int = 0) -> list[str]:
+    """Return how it ended, where things are and what to do next. n_paused: jobs of this run's kinds."""
     lines = [view.line(shot)]
     if shot.n_in(State.COMPLETED):
         lines.append(f"files are listed in {found.data_dir / 'download_manifest.json'}")
@@ -185,10 +204,15 @@ def last_lines(shot: Snapshot, found: Settings, log: EventLog) -> list[str]:
         lines.append(f"shards are in {found.data_dir / 'tokenized'}")
     if n_discarded := shot.n_in(State.DISCARDED):
         lines.append(
-            f"{count_text(n_discarded, 'job')} discarded: {next_command(found, 'status')} says why;"
-            " enqueue the same again to have another try"
+            f"{count_text(n_discarded, 'job')} discarded: {next_command(found, 'errors')} says why;"
+            f" {next_command(found, 'retry')} --failed has another try"
         )
-    if n_jobs := shot.n_in(*UNFINISHED):
+    if n_paused:
+        be = "is" if n_paused == 1 else "are"
+        lines.append(
+            f"unfinished: {count_text(n_paused, 'job')} {be} paused; to go on: {next_command(found, 'resume')}"
+        )
+    if (n_jobs := shot.n_in(*UNFINISHED) - n_paused) > 0:
         lines.append(f"{count_text(n_jobs, 'job')} left, nothing is lost; go on with: {next_command(found, 'run')}")
     if log.failed is not None:
         lines.append(f"the log {log.path} ends early: {display(str(log.failed))}")

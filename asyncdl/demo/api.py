@@ -19,10 +19,10 @@ WHEN = "2026-01-01T00:00:00.000Z"  # every commit's date: the demo hub has no hi
 MAX_PATHS = 1000  # paths-info answers 413 above it
 
 
-async def whoami(_: HubState, call: Call) -> Answer:
+async def whoami(state: HubState, call: Call) -> Answer:
     if not call.authorized:
         raise hub_error(401, None, "Invalid username or password.")
-    role = {"type": "access_token", "accessToken": {"displayName": "demo", "role": "read"}}
+    role = {"type": "access_token", "accessToken": {"displayName": "demo", "role": state.role}}
     return json_answer({"type": "user", "id": "0" * 24, "name": "demo", "orgs": [], "auth": role})
 
 
@@ -158,7 +158,7 @@ def _name_in(revision: Revision, path: str) -> str | None:
 
 async def refs(state: HubState, call: Call) -> Answer:
     repo = state.readable(call)
-    branches = [_ref("main", "refs/heads/main", repo.main)]
+    branches = [_ref(name, f"refs/heads/{name}", head) for name, head in repo.branches.items()]
     return json_answer({"branches": branches, "converts": _converts(repo), "tags": []})
 
 

@@ -20,6 +20,7 @@ FaultKind = Literal[
     "stall",  # nothing more after `after_bytes` of the body, until the client goes away
     "slow",  # `bytes_per_s`
     "status",  # `status`, with `retry_after` and `rate_limit` as headers where given
+    "late_status",  # the route does what it is asked to; then `status` is answered, as a gateway does that gave up
     "missing",  # 404, though it was listed
     "html",  # 200 and a web page
     "redirect_loop",  # 302 to itself

@@ -7,19 +7,19 @@ machine, nothing is written to disk.
 from __future__ import annotations
 
 import re
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from types import TracebackType
 from typing import Literal, Self
 
 from aiohttp import web
 
-from asyncdl.demo import api, cdn, control, resolve, viewer
+from asyncdl.demo import api, cdn, control, resolve, viewer, writing
 from asyncdl.demo.faults import Fault, FaultBook, Origin
 from asyncdl.demo.front import Front, Handler, Route
 from asyncdl.demo.journal import Request, Totals
 from asyncdl.demo.repos import Files, Kind, Repo, demo_repos
-from asyncdl.demo.state import HubState
+from asyncdl.demo.state import HubState, Role
 
 _SHUTDOWN_S = 0.05  # guess: what still runs when the hub closes is cut off
 
@@ -29,7 +29,7 @@ class DemoHub:
 
     repos: None for the packaged corpus. token: the only valid one; with None every token is refused.
     page_size: of tree listings. url_life_s: of signed URLs. port, cdn_port: 0 for any free one.
-    now: UTC seconds, for what expires.
+    now: UTC seconds, for what expires. role: what the token may. part_bytes: uploads above it come in parts.
     """
 
     def __init__(  # noqa: PLR0913  # each is one property of the Hub that a test may want otherwise
@@ -43,8 +43,10 @@ class DemoHub:
         port: int = 0,
         cdn_port: int = 0,
         now: Callable[[], float] | None = None,
+        role: Role = "write",
+        part_bytes: int = 8 << 20,
     ) -> None:
-        self._state = HubState(token=token, page_size=page_size, url_life_s=url_life_s)
+        self._state = HubState(token, page_size, url_life_s, role, part_bytes)
         if now is not None:
             self._state.now = now
         self._state.add(demo_repos() if repos is None else repos)
@@ -77,6 +79,15 @@ class DemoHub:
     def repo(self, name: str, kind: Kind = "dataset") -> Repo:
         """Raises KeyError for a repo that is not served."""
         return self._state.repos[kind, name]
+
+    @property
+    def n_stored(self) -> Counter[str]:
+        """How often each LFS object was put here, by its sha256."""
+        return self._state.n_stored
+
+    def ignore(self, *paths: str) -> None:
+        """Treat these paths as a .gitignore in the repo would."""
+        self._state.ignored = frozenset(paths)
 
     def push(self, name: str, files: Files) -> str:
         """Give a dataset a new revision whose whole tree is `files`; main moves. Returns its sha."""
@@ -118,7 +129,7 @@ def _route(
     return Route(methods, re.compile(pattern), handler, file, bucket)
 
 
-_PARTS = {"kind": "datasets|models", "repo": "[^/]+(?:/[^/]+)?", "rev": "[^/]+", "path": ".+"}
+_PARTS = {"kind": "datasets|models", "repo": "[^/]+(?:/[^/]+)?", "rev": "[^/]+", "path": ".+", "oid": "[0-9a-f]{64}"}
 _CACHED = "/api/resolve-cache/{kind}/{repo}/{rev}/{path}"
 _RESOLVE = "/(?:(?P<kind>datasets)/)?{repo}/resolve/{rev}/{path}"
 
@@ -131,6 +142,14 @@ HUB_ROUTES = [
     _route("GET", "/api/{kind}/{repo}/revision/{rev}", api.info),
     _route("GET", "/api/{kind}/{repo}", api.info),
     _route("GET HEAD", _RESOLVE, resolve.resolve, file="named", bucket="resolvers"),
+    _route("POST", "/api/repos/create", writing.create),
+    _route("POST", "/api/validate-yaml", writing.validate_yaml),
+    _route("POST", "/api/{kind}/{repo}/branch/{rev}", writing.branch),
+    _route("POST", "/api/{kind}/{repo}/preupload/{rev}", writing.preupload),
+    _route("POST", "/api/{kind}/{repo}/commit/{rev}", writing.commit),
+    _route("POST", "/(?:(?P<kind>datasets)/)?{repo}[.]git/info/lfs/objects/batch", writing.lfs_batch),
+    _route("POST", "/api/complete_multipart/{oid}", writing.complete),
+    _route("POST", "/api/lfs-verify", writing.verify),
     _route("GET", "/splits", viewer.splits, bucket=None),
     _route("GET", "/parquet", viewer.parquet, bucket=None),
     _route("GET", "/size", viewer.size, bucket=None),
@@ -138,7 +157,10 @@ HUB_ROUTES = [
     Route("GET", re.compile("/_demo/stats"), control.stats, is_control=True),
     Route("POST", re.compile("/_demo/faults"), control.faults, is_control=True),
 ]
-CDN_ROUTES = [_route("GET HEAD", "/xet-bridge-us/.+", cdn.cdn_object, file="sent", bucket=None)]
+CDN_ROUTES = [
+    _route("GET HEAD", "/xet-bridge-us/.+", cdn.cdn_object, file="sent", bucket=None),
+    _route("PUT", "/lfs/{oid}(?:/(?P<part>[0-9]+))?", writing.put, bucket=None),
+]
 
 
 if __name__ == "__main__":

@@ -45,17 +45,17 @@ class Revision:
 
     def __init__(self, sha: str, files: Files) -> None:
         self.sha = sha
-        self._files = files
+        self.files = files
         self._contents: dict[str, Content] = {}
         self._listings: dict[tuple[str, bool], list[str]] = {}
 
     @cached_property
     def paths(self) -> list[str]:
-        return sorted(self._files)
+        return sorted(self.files)
 
     def content(self, path: str) -> Content | None:
         if path not in self._contents:
-            source = self._files.get(path)
+            source = self.files.get(path)
             if source is None:
                 return None
             self._contents[path] = as_content(source)
@@ -118,22 +118,28 @@ class Repo:
         self.renamed_to = renamed_to
         self.viewer = viewer or Viewer()
         self._revisions: dict[str, Revision] = {}
-        self.main = self.push(files)
+        self.branches: dict[str, Revision] = {}
+        self.log: list[tuple[str, str, tuple[str, ...]]] = []  # (sha, summary, paths) of each commit that came in
+        self.push(files)
 
-    def push(self, files: Files) -> Revision:
-        """Make a new revision that main points to; `files` is the whole tree. Earlier shas still resolve."""
+    @property
+    def main(self) -> Revision:
+        return self.branches["main"]
+
+    def push(self, files: Files, branch: str = "main") -> Revision:
+        """Make a new revision that the branch points to; `files` is the whole tree. Earlier shas still resolve."""
         number = len(self._revisions)
         digest = hashlib.sha1(f"{self.kind} {self.name} {number}\n".encode(), usedforsecurity=False)
         for path in sorted(files):
             digest.update(f"{path}\0{_stamp(files[path])}\n".encode())
-        self.main = Revision(digest.hexdigest(), files)
-        self._revisions[self.main.sha] = self.main
-        return self.main
+        made = Revision(digest.hexdigest(), files)
+        self._revisions[made.sha] = self.branches[branch] = made
+        return made
 
     def revision(self, name: str) -> Revision | None:
         """By sha or branch name. `refs/convert/parquet` is the viewer's view of main."""
-        if name == "main":
-            return self.main
+        if name in self.branches:
+            return self.branches[name]
         if name == CONVERT_REF:
             return self.converted
         return self._revisions.get(name)

@@ -59,8 +59,9 @@ def spoiled(fault: Fault | None, answer: Answer) -> Answer:
             return replace(answer, headers={**answer.headers, "Content-Range": wrong})
         case Fault(kind="gzip"):
             return gzipped(answer)
-        case _:
-            return answer
+        case Fault(kind="late_status"):
+            answer = Answer(fault.status, {"Content-Type": "text/plain"}, InlineFile(b"fault: too late\n"))
+    return answer
 
 
 def gzipped(answer: Answer) -> Answer:

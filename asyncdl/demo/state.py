@@ -9,8 +9,10 @@ import asyncio
 import hashlib
 import math
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
+from typing import Literal
 
 from asyncdl.demo.content import Content
 from asyncdl.demo.exchange import Call, Refusal, hub_error, redirect
@@ -18,6 +20,8 @@ from asyncdl.demo.faults import FaultBook
 from asyncdl.demo.journal import Journal
 from asyncdl.demo.repos import Kind, Repo, Revision
 from asyncdl.demo.signing import Signer
+
+Role = Literal["read", "write"]
 
 WINDOW_S = 300  # the Hub counts requests in fixed windows of five minutes
 QUOTA = 1_000_000
@@ -34,11 +38,17 @@ class CdnObject:
 
 @dataclass(slots=True)
 class HubState:
-    """token: the only one that is valid. url_life_s: of signed URLs. now: UTC seconds."""
+    """token: the only one that is valid. url_life_s: of signed URLs. now: UTC seconds.
+
+    role: what the token may. part_bytes: what is larger comes in parts. stored: LFS objects by sha256; n_stored: how
+    often each one came. ignored: paths that a .gitignore in the repo names.
+    """
 
     token: str | None
     page_size: int
     url_life_s: float
+    role: Role = "write"
+    part_bytes: int = 8 << 20
     now: Callable[[], float] = time.time
     endpoint: str = ""
     cdn_endpoint: str = ""
@@ -47,6 +57,10 @@ class HubState:
     signer: Signer = field(default_factory=Signer)
     repos: dict[tuple[Kind, str], Repo] = field(default_factory=dict)
     objects: dict[str, CdnObject] = field(default_factory=dict)
+    stored: dict[str, Content] = field(default_factory=dict)
+    n_stored: Counter[str] = field(default_factory=Counter)
+    parts: dict[tuple[str, int], bytes] = field(default_factory=dict)
+    ignored: frozenset[str] = frozenset()
     _windows: dict[str, tuple[int, int]] = field(init=False, default_factory=dict)
 
     def add(self, repos: Iterable[Repo]) -> None:
@@ -96,18 +110,24 @@ class HubState:
         return content
 
     def signed_url(self, repo: Repo, path: str, content: Content) -> str:
-        """A CDN URL of that content, valid for url_life_s; the n-th may have expired by a fault."""
+        """A CDN URL of that content, valid for url_life_s."""
         key = hashlib.sha256(f"{repo.name}\0{path}\0{content.sha256}".encode()).hexdigest()
         etag = hashlib.md5(key.encode(), usedforsecurity=False).hexdigest()
         owner = hashlib.sha256(repo.name.encode()).hexdigest()[:24]
         url_path = f"/xet-bridge-us/{owner}/{key}"
         self.objects[url_path] = CdnObject(path, content, f'"{etag}"')
-        expired = self.faults.strike("hub", (path, url_path), {"expired_url"})
+        return self.cdn_endpoint + self.signed(
+            url_path, file_name=path.rpartition("/")[2], fault_paths=(path, url_path)
+        )
+
+    def signed(self, url_path: str, *, file_name: str, fault_paths: tuple[str, ...]) -> str:
+        """`url_path` with the query that opens it for url_life_s; it may have expired by a fault."""
+        expired = self.faults.strike("hub", fault_paths, {"expired_url"})
         life_s = -1 if expired else self.url_life_s
         expires_at = math.ceil(self.now() + life_s)
         if expired:
             self.journal.totals["hub"].faults["expired_url"] += 1
-        return self.cdn_endpoint + self.signer.sign(url_path, file_name=path.rpartition("/")[2], expires_at=expires_at)
+        return self.signer.sign(url_path, file_name=file_name, expires_at=expires_at)
 
 
 def kind_of(call: Call) -> Kind:

@@ -10,11 +10,14 @@ import pytest
 from asyncdl.demo.hub import DemoHub
 from asyncdl.demo.repos import Repo
 
-VERBS = ("enqueue", "run", "status", "demo")
+VERBS = (
+    "enqueue", "tokenize", "run", "status", "web", "events", "errors", "retry", "pause", "resume", "cancel", "verify",
+    "upload", "doctor", "config", "completion", "demo",
+)  # fmt: skip
 HEAVY = ("aiohttp", "uvloop", "rich", "pyarrow", "numpy", "tokenizers", "pebble", "asyncio")
 
 
-@pytest.mark.parametrize("args", [(), ("enqueue",), ("run",), ("status",), ("demo",)])
+@pytest.mark.parametrize("args", [(), *((verb,) for verb in VERBS), ("config", "show")])
 async def test_help_is_data_and_names_the_common_options(shell, args):
     result = await shell(*args, "--help")
     assert (result.code, result.err) == (0, "")
@@ -47,7 +50,7 @@ async def test_what_must_start_at_once_imports_nothing_heavy(shell, hub, args):
     ("args", "said"),
     [
         (["enqueu"], "did you mean enqueue?"),
-        (["frobnicate"], "there are enqueue, run, status, demo"),
+        (["frobnicate"], "there are enqueue, tokenize, run, status, web, events, errors, retry, pause"),
         (["enqueue", "fineweb-2", "--lnag", "x"], "Did you mean '--lang'?"),
         (["enqueue"], "Missing argument 'TARGET'"),
         (["enqueue", "x", "--max-bytes", "much"], "write 500MB, 10GiB"),

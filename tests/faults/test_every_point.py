@@ -4,13 +4,9 @@ Points are counted over the engine's threads, whose order differs from run to ru
 interleaving, repeatable.
 """
 
-import asyncio
 import hashlib
-import json
 import os
 import random
-import sys
-from pathlib import Path
 
 import pytest
 
@@ -19,8 +15,8 @@ from asyncdl.core.plan import SEGMENT_BYTES
 from tests.integration.store.rig import assert_sound
 from tests.support.engine import Bench
 from tests.support.origin import Origin
+from tests.support.zygote import Zygote
 
-ROOT = Path(__file__).parents[2]
 SEED = int(os.environ.get("ASYNCDL_TEST_SEED", "20261120"))
 WORKERS = 2
 BIG = 2 * SEGMENT_BYTES + 17
@@ -39,30 +35,6 @@ def facts():
     return found | {"unvouched/big.bin": (BIG, None), "unknown/some.bin": (None, None)}
 
 
-class Zygote:
-    """The other side of tests.support.dying."""
-
-    async def __aenter__(self):
-        self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "tests.support.dying", cwd=ROOT,
-            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
-        )  # fmt: skip
-        self._errors = asyncio.create_task(self._process.stderr.read())
-        return self
-
-    async def __aexit__(self, *_):
-        self._process.stdin.close()
-        await self._process.wait()
-        await self._errors
-
-    async def run(self, bench, at=0, when="before"):
-        config = {"queue": str(bench.queue), "data_dir": str(bench.data_dir), "workers": WORKERS}
-        self._process.stdin.write(json.dumps({"config": config, "at": at, "when": when}).encode() + b"\n")
-        line = await self._process.stdout.readline()
-        assert line, (await self._errors).decode()
-        return json.loads(line)
-
-
 async def one_death(zygote, folder, at, when):
     """Die once at that point, then run to the end; return what is wrong, and the bytes fetched more than once."""
     folder.mkdir()
@@ -70,11 +42,11 @@ async def one_death(zygote, folder, at, when):
     bench.data_dir.mkdir()
     async with Origin(FILES) as origin:
         await bench.enqueue_known(origin.url, facts())
-        died = await zygote.run(bench, at, when)
+        died = await zygote.run(bench, at, when, workers=WORKERS)
         there = {path: inode(bench, path) for path in FILES}
         known = {path: ino for path, ino in there.items() if ino is not None and len(FILES[path]) > SEGMENT_BYTES}
         settled = {path: there[path] for path, state in bench.states().items() if state == "completed"}
-        ended = await zygote.run(bench)
+        ended = await zygote.run(bench, workers=WORKERS)
     assert died["code"] in (-9, 0), died
     assert ended["code"] == 0, ended
     assert_sound(bench.queue)
@@ -103,7 +75,7 @@ async def n_points(zygote, folder):
     bench.data_dir.mkdir()
     async with Origin(FILES) as origin:
         await bench.enqueue_known(origin.url, facts())
-        whole = await zygote.run(bench)
+        whole = await zygote.run(bench, workers=WORKERS)
         assert origin.body_bytes == sum(map(len, FILES.values()))
     assert whole["code"] == 0
     return whole["points"]

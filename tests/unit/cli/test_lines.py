@@ -12,7 +12,7 @@ from asyncdl.cli.lines import Lines
 def test_what_finds_no_room_is_dropped_from_the_oldest_on_and_told_where_it_is_missing():
     theirs, ours = os.pipe()
     with open(theirs, "rb") as reader, open(ours, "wb") as writer:
-        lines = Lines("test", ours, max_waiting=3)
+        lines = Lines("test", lambda n_bytes: ours, max_waiting=3)
         block = b"x" * (1 << 20) + b"\n"  # more than a pipe holds: the thread is held up in the midst of it
         lines.put(block)
         first = reader.read(1)  # the thread has taken it

@@ -66,6 +66,6 @@ async def test_progress_that_fails_does_not_end_the_work(tmp_path, monkeypatch, 
         raise OSError("the terminal is gone")
 
     monkeypatch.setattr(Watcher, "_say_lines", fail)
-    async with Watcher(tmp_path / "queue.sqlite") as watcher, watcher.shown(Say(), live=False):
+    async with Watcher(tmp_path / "queue.sqlite", tmp_path) as watcher, watcher.shown(Say(), live=False):
         await failed.wait()
     assert "the terminal is gone" in caplog.text

@@ -1,0 +1,40 @@
+"""`asyncdl resume`: what was paused by hand goes on."""
+
+from __future__ import annotations
+
+import click
+
+from asyncdl.cli.options import common, next_command, settings_of
+from asyncdl.core.names import display
+
+
+@click.command("resume")
+@click.argument("names", nargs=-1, metavar="[DATASET|HOST|KIND]...")
+@common
+@click.pass_context
+def command(context: click.Context, /, *, names: tuple[str, ...]) -> int:
+    """Let what `asyncdl pause` held up go on. Without a name: all of it.
+
+    Engines that run take it up within half a second.
+    """
+    from asyncdl.cli.chosen import pausable
+    from asyncdl.store.reader import Reader
+    from asyncdl.store.steering import Steering, What
+
+    found = settings_of(context)
+    with Reader(found.queue) as reader:
+        paused: dict[str, What] = {row.name: row.what for row in reader.paused()}
+        wanted: list[tuple[What, str]] | None = None
+        if names:  # a dataset that has gone from the queue can be resumed still
+            wanted = [(paused[name], name) if name in paused else pausable(name, reader) for name in names]
+    with Steering(found.queue) as steering:
+        lifted = steering.resume(wanted)
+    for what, name in lifted:
+        click.echo(f"goes on: {what} {display(name)}")
+    for what, name in set(wanted or ()) - set(lifted):
+        click.echo(f"was not paused: {what} {display(name)}")
+    if not lifted and not wanted:
+        click.echo("nothing is paused")
+    elif lifted:
+        click.echo(f"next, where no engine runs: {next_command(found, 'run')}")
+    return 0
