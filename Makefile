@@ -3,6 +3,7 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready-for-this-pyproject
+CORPUS := $(HOME)/.cache/asyncdl-bench/text
 
 .DEFAULT_GOAL := help
 .PHONY: help setup demo test unit check faults bench clean
@@ -40,6 +41,11 @@ bench: $(READY) ## measure start-up, queue, memory and transfers beside other pr
 	$(BIN)/python -m benchmarks.job_queue --out benchmarks/results/queue.md
 	$(BIN)/python benchmarks/memory.py
 	$(BIN)/python benchmarks/transfer.py --out benchmarks/results/transfer.md
+	$(BIN)/python benchmarks/status.py
+	$(BIN)/python benchmarks/text_corpus.py $(CORPUS)
+	$(BIN)/python benchmarks/tokenizing.py $(CORPUS) --equal --out benchmarks/results/tokenizing.md
+	$(BIN)/python benchmarks/loader.py --out benchmarks/results/loader.md
+	$(BIN)/python benchmarks/end_to_end.py $(CORPUS) --out benchmarks/results/end_to_end.md
 
 clean: ## remove .venv, caches and builds; never data or a queue
 	rm -rf $(VENV) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis
