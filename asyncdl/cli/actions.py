@@ -9,6 +9,7 @@ import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from asyncdl.cli.chosen import place
 from asyncdl.core.names import display
 from asyncdl.errors import UsageError
 from asyncdl.settings import Settings
@@ -29,13 +30,15 @@ def actions_of(found: Settings) -> Mapping[str, Callable[..., str]]:
     """
 
     def pause(*, kind: str = "", dataset: str = "", host: str = "") -> str:
-        what, name = _place(kind, dataset, host)
+        what, name = _given(kind, dataset, host)
+        with Reader(found.queue) as reader:
+            name = place(what, name, reader)
         with Steering(found.queue) as steering:
             n_new = steering.pause([(what, name)], now=time.time())
         return f"{what} {display(name)} {'is paused' if n_new else 'was paused already'}"
 
     def resume(*, kind: str = "", dataset: str = "", host: str = "") -> str:
-        what, name = _place(kind, dataset, host)
+        what, name = _given(kind, dataset, host)
         with Steering(found.queue) as steering:
             lifted = steering.resume([(what, name)])
         return f"{what} {display(name)} {'goes on' if lifted else 'was not paused'}"
@@ -49,7 +52,10 @@ def actions_of(found: Settings) -> Mapping[str, Callable[..., str]]:
         )
         with Steering(found.queue) as steering:
             tally = steering.retry(choice, now=time.time(), only_discarded=only_discarded)
-        return f"{count_text(tally.n, 'job')} tried again" if tally.n else "nothing to try again"
+        n_now = tally.n - tally.n_paused
+        parts = [f"{count_text(n_now, 'job')} tried again"] if n_now else []
+        parts += [f"{count_text(tally.n_paused, 'job')} paused, to be tried when resumed"] if tally.n_paused else []
+        return ", ".join(parts) or "nothing to try again"
 
     def cancel(*, dataset: str, revision: str | None = None, subset: str | None = None) -> str:
         choice = Choice(datasets=(dataset,), revision=revision, subset=subset)
@@ -75,7 +81,7 @@ def board_actions(found: Settings) -> Mapping[str, Callable[[Target], str]]:
     return {"pause": pause, "retry": retry}
 
 
-def _place(kind: str, dataset: str, host: str) -> tuple[What, str]:
+def _given(kind: str, dataset: str, host: str) -> tuple[What, str]:
     """Return the one that is given. Raises UsageError for none or several."""
     given: list[tuple[What, str]] = [("kind", kind), ("dataset", dataset), ("host", host)]
     chosen = [(what, name) for what, name in given if name]

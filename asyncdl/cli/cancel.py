@@ -16,8 +16,6 @@ from asyncdl.status.figures import bytes_text, count_text
 if TYPE_CHECKING:
     from asyncdl.store.steering import Tally
 
-CANCELLED = "nothing on disk was removed; enqueue the same again to take it up again"
-
 
 @click.command("cancel")
 @click.argument("names", nargs=-1, metavar="[DATASET|ID]...")
@@ -35,7 +33,7 @@ def command(
     """
     from asyncdl.cli.chosen import class_of, dataset_of
     from asyncdl.store.reader import Reader
-    from asyncdl.store.steering import Choice, Steering
+    from asyncdl.store.steering import Choice, Steering, would_cancel
 
     found = settings_of(context)
     if not names and error_class is None:
@@ -49,25 +47,30 @@ def command(
             error_class=None if error_class is None else class_of(error_class, reader),
             datasets=() if ids else tuple(dataset_of(name, reader) for name in names),
         )
+    tally = would_cancel(found.queue, choice, now=time.time())
+    what = f"{sentence(tally)} of {', '.join(map(display, choice.datasets)) or 'the queue'}"
+    if not tally.n:
+        click.echo("nothing to cancel: none of that is unfinished")
+        return 0
+    if dry_run:
+        click.echo(f"would be cancelled: {what}\na dry run: nothing was changed")
+        return 0
+    if not yes:
+        _ask(what)
     with Steering(found.queue) as steering:
-        tally = steering.cancel(choice, now=time.time(), is_dry=True)
-        what = f"{sentence(tally)} of {', '.join(map(display, choice.datasets)) or 'the queue'}"
-        if not tally.n:
-            click.echo("nothing to cancel: none of that is unfinished")
-            return 0
-        if dry_run:
-            click.echo(f"would be cancelled: {what}\na dry run: nothing was changed")
-            return 0
-        if not yes:
-            _ask(what)
         done = steering.cancel(choice, now=time.time())
-    click.echo(f"cancelled: {sentence(done)}; {CANCELLED}")
+    click.echo(f"cancelled: {sentence(done)}; nothing on disk was removed; enqueue the same again to take it up again")
     return 0
 
 
 def sentence(tally: Tally) -> str:
     """Return how many jobs in which states, and what their downloads still needed."""
-    states = ((tally.n_running, "running"), (tally.n_available, "waiting"), (tally.n_discarded, "discarded"))
+    states = (
+        (tally.n_running, "running"),
+        (tally.n_available, "waiting"),
+        (tally.n_paused, "paused"),
+        (tally.n_discarded, "discarded"),
+    )
     parts = ", ".join(f"{n:,} {state}" for n, state in states if n)
     return f"{count_text(tally.n, 'job')} ({parts or 'none'}; {bytes_text(tally.left_bytes)} to fetch)"
 

@@ -5,7 +5,7 @@ A word that stands for nothing is answered with the nearest ones, never guessed 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from typing import TYPE_CHECKING, get_args
 
 from asyncdl.core.model import Kind
@@ -19,29 +19,48 @@ if TYPE_CHECKING:
 
 KINDS: tuple[Kind, ...] = get_args(Kind)
 
+MAX_NAMED = 10
+"""Names in one hint. Guess."""
+
 
 def pausable(text: str, reader: Reader) -> tuple[What, str]:
-    """Return what `text` names: a kind, else a dataset, else a host. Raises UsageError."""
-    from asyncdl.status.snapshot import host_of
+    """Return what `text` names: a kind, else a dataset, else a host. Raises UsageError.
 
-    if text in KINDS:
-        return "kind", text
-    places = reader.dataset_places()
-    names = {name for name, _ in places}
-    if (dataset := _dataset(text, names)) is not None:
-        return "dataset", dataset
-    hosts = {host for _, origin in places if (host := host_of(origin))}
-    if text.lower() in hosts:
-        return "host", text.lower()
-    raise _unknown("kind, dataset or host", text, [*KINDS, *names, *hosts])
+    A dataset of URLs has the name of its host: with `dataset:`, `host:` or `kind:` before it, it is that and no other.
+    """
+    known = _known(reader)
+    sort, _, name = text.partition(":")
+    for what in known:
+        if sort == what:
+            return what, place(what, name, reader)
+        if (found := _named(what, text, known[what])) is not None:
+            return what, found
+    raise _unknown("kind, dataset or host", text, [name for names in known.values() for name in names])
+
+
+def resumable(text: str, reader: Reader) -> list[tuple[What, str]]:
+    """Return all that is paused and called `text`, else what `pausable` makes of it. Raises UsageError.
+
+    A dataset that has gone from the queue can be resumed still.
+    """
+    paused = [(row.what, row.name) for row in reader.paused() if text in (row.name, f"{row.what}:{row.name}")]
+    return list(paused) or [pausable(text, reader)]
+
+
+def place(what: What, text: str, reader: Reader) -> str:
+    """Return the full name of the kind, dataset or host `text`; `fineweb-2` will do where only one dataset ends so.
+
+    Raises UsageError where the queue has none.
+    """
+    names = _known(reader)[what]
+    if (found := _named(what, text, names)) is None:
+        raise _unknown(what if what == "kind" else f"{what} in this queue called", text, names)
+    return found
 
 
 def dataset_of(text: str, reader: Reader) -> str:
-    """Return the full name of a dataset in the queue; `fineweb-2` will do where only one ends so. Raises UsageError."""
-    names = {name for name, _ in reader.dataset_places()}
-    if (found := _dataset(text, names)) is None:
-        raise _unknown("dataset in this queue called", text, names)
-    return found
+    """Return the full name of a dataset in the queue, as `place` does. Raises UsageError."""
+    return place("dataset", text, reader)
 
 
 def class_of(text: str, reader: Reader) -> str:
@@ -54,8 +73,19 @@ def class_of(text: str, reader: Reader) -> str:
     return text
 
 
-def _dataset(text: str, names: Iterable[str]) -> str | None:
-    ending = [name for name in names if name.endswith(f"/{text}")]
+def _known(reader: Reader) -> dict[What, Collection[str]]:
+    """Return the names of each sort, in the order in which a word is looked for among them."""
+    from asyncdl.status.snapshot import host_of
+
+    places = reader.dataset_places()
+    hosts = {host for _, origin in places if (host := host_of(origin))}
+    return {"kind": KINDS, "dataset": {name for name, _ in places}, "host": hosts}
+
+
+def _named(what: What, text: str, names: Collection[str]) -> str | None:
+    if what == "host":
+        text = text.lower()
+    ending = [name for name in names if name.endswith(f"/{text}")] if what == "dataset" else []
     return text if text in names else ending[0] if len(ending) == 1 else None
 
 
@@ -65,7 +95,3 @@ def _unknown(what: str, text: str, names: Iterable[str]) -> UsageError:
     meant = tuple(dict.fromkeys(last_steps.get(one, one) for one in near(text, [*known, *last_steps])))
     there_are = f"there are {', '.join(map(display, known[:MAX_NAMED]))}" if known else "there are none yet"
     return UsageError(f"there is no {what} {display(text)}", hint=did_you_mean(meant) or there_are)
-
-
-MAX_NAMED = 10
-"""Names in one hint. Guess."""

@@ -11,15 +11,17 @@ import os
 import shlex
 import signal
 import sys
-from contextlib import suppress
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 
 from asyncdl.cli.event_log import line_of
 from asyncdl.cli.exit_codes import ALL_DONE, UNFINISHED
+from asyncdl.cli.main import EXIT_BUG
 from asyncdl.cli.say import Say
 from asyncdl.core.events import Event, JobEnded
 from asyncdl.core.names import display
-from asyncdl.errors import UsageError
+from asyncdl.errors import AsyncdlError, UsageError
 
 TIMEOUT_S = 60.0
 """A message is sent in less; whatever takes longer must put itself into the background. Guess."""
@@ -48,7 +50,7 @@ def words_of(flag: str, text: str | None) -> tuple[str, ...]:
 
 class Hooks:
     """Starts them and owns those that run. on_error is started twice at most: for the first job that is discarded,
-    while the run goes on, and in the end where something is discarded or the run failed.
+    while the run goes on, and in the end where something is discarded or the run failed, by a bug too.
     """
 
     def __init__(self, commands: Commands, say: Say, *, timeout_s: float = TIMEOUT_S) -> None:
@@ -64,6 +66,24 @@ class Hooks:
             fields = {name: getattr(event, name) for name in event.__dataclass_fields__}
             work = self._run("--on-error", self._commands.on_error, line_of("job_ended", fields))
             self._first = asyncio.create_task(work, name="hook")
+
+    @asynccontextmanager
+    async def told_of_failure(self) -> AsyncIterator[None]:
+        """Start the one for a run that failed where the block raises; what it raised goes on.
+
+        A command line that is wrong (UsageError) has whoever wrote it before the screen: it starts none.
+        """
+        try:
+            yield
+        except UsageError:
+            raise
+        except AsyncdlError as error:
+            await self.ended(error.exit_code, reason="failed", message=display(error.message))
+            raise
+        except Exception as error:
+            text = f"a bug in asyncdl: {type(error).__name__}: {error}"
+            await self.ended(EXIT_BUG, reason="failed", message=display(text))
+            raise
 
     async def ended(self, exit_code: int, **fields: object) -> None:
         """Start the one for the end of the run, after the one of the first error, and wait for it.

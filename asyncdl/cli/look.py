@@ -16,6 +16,15 @@ def look(reader: Reader, data_dir: Path) -> snapshot.Snapshot:
     return snapshot.take(reader, time.time(), disk_of(data_dir))
 
 
+def look_anew(queue: Path, data_dir: Path) -> snapshot.Snapshot:
+    """Return the same over a connection of its own, so that a queue that was migrated or replaced meanwhile is seen.
+
+    Raises ConfigError where there is no queue that can be read.
+    """
+    with Reader(queue) as reader:
+        return look(reader, data_dir)
+
+
 def disk_of(data_dir: Path) -> snapshot.DiskState | None:
     """Return what is free there, None where the file system does not say."""
     try:

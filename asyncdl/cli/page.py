@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import signal
 import socket
 import stat
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any
 
 from aiohttp import web
 
@@ -38,42 +38,27 @@ async def serve(found: Settings, listen: str, token_file: str | None, actions: M
     ended = asyncio.Event()
     for signum in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(signum, ended.set)
-    async with serving(found, listen, token_file, actions):
+    async with serving(found, "--listen", listen, token_file, actions):
         await ended.wait()
     return 0
 
 
-async def beside(work: Coroutine[Any, Any, int], found: Settings, listen: str, actions: Mapping[str, Action]) -> int:
-    """Serve the page while `work` runs; return what that returns. Where the page cannot be served, nothing is run."""
-    try:
-        async with serving(found, listen, None, actions):
-            return await work
-    finally:
-        work.close()  # one that was never awaited says so otherwise
-
-
 @asynccontextmanager
 async def serving(
-    found: Settings, listen: str, token_file: str | None, actions: Mapping[str, Action]
+    found: Settings, flag: str, listen: str, token_file: str | None, actions: Mapping[str, Action]
 ) -> AsyncIterator[str]:
-    """Serve the page while the block runs, and give it the address; '' for a Unix socket.
+    """Serve the page while the block runs, and give it the address; '' for a Unix socket. flag: what `listen` is of.
 
     Raises UsageError for an address that cannot be, ConfigError where there is no queue, no token, or no such address.
     """
     say = Say(found.log_level)
     await asyncio.to_thread(lambda: Reader(found.queue).close())  # said now, rather than on the page
-    try:
-        where = web_listen.parse(listen)
-        guard = Guard(where, None if token_file is None else read_token(Path(token_file)))
-    except ValueError as error:
-        raise UsageError(
-            f"--listen {listen}: {error}", hint="asyncdl web has --token-file PATH; see docs/WEB.md"
-        ) from None
+    where, guard = guarded(flag, listen, token_file)
+    bound = bind(where, flag)
     app = make_app(found.queue, lambda reader: look(reader, found.data_dir), actions, guard=guard)
     runner = web.AppRunner(app, access_log=None, shutdown_timeout=SHUTDOWN_S)  # a log of requests would hold the token
-    await runner.setup()
-    bound = bind(where)
     try:
+        await runner.setup()
         await web.SockSite(runner, bound).start()
         for line in greeting(where, bound, has_token=token_file is not None):
             say.info(line)
@@ -83,6 +68,20 @@ async def serving(
         bound.close()
         if where.path is not None:
             where.path.unlink(missing_ok=True)
+
+
+def guarded(flag: str, listen: str, token_file: str | None) -> tuple[Listen, Guard]:
+    """Return where it listens and who may come. Raises UsageError with the option that is wrong, and ConfigError."""
+    try:
+        where = web_listen.parse(listen)
+    except ValueError as error:
+        raise UsageError(f"{flag} {display(listen)}: {error}", hint="see docs/WEB.md") from None
+    token = None if token_file is None else read_token(Path(token_file))
+    wrong = f"{flag} {display(listen)}" if token_file is None else f"--token-file {display(token_file)}"
+    try:
+        return where, Guard(where, token)
+    except ValueError as error:
+        raise UsageError(f"{wrong}: {error}", hint="asyncdl web has --token-file PATH; see docs/WEB.md") from None
 
 
 def greeting(where: Listen, bound: socket.socket, *, has_token: bool) -> list[str]:
@@ -100,7 +99,10 @@ def greeting(where: Listen, bound: socket.socket, *, has_token: bool) -> list[st
 
 
 def read_token(path: Path) -> str:
-    """Return the token in `path`, made of chance where there is no such file. Raises ConfigError."""
+    """Return the token in `path`, made of chance where there is no such file.
+
+    Raises ConfigError where it cannot be had, and where others than the owner may read or change it.
+    """
     try:
         fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except FileExistsError:
@@ -111,13 +113,19 @@ def read_token(path: Path) -> str:
         with os.fdopen(fd, "w", encoding="ascii") as file:
             file.write(secrets.token_urlsafe(TOKEN_BYTES) + "\n")
     try:
-        return path.read_text(encoding="utf-8").strip()
+        with path.open(encoding="utf-8") as file:
+            if os.fstat(file.fileno()).st_mode & (stat.S_IRWXG | stat.S_IRWXO):
+                raise ConfigError(
+                    f"the token file {display(str(path))} is open to others, who can come as you with what is in it",
+                    hint="put another token into it, then chmod 600 it",
+                )
+            return file.read().strip()
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"the token file {path} cannot be read: {display(str(error))}") from error
 
 
-def bind(where: Listen) -> socket.socket:
-    """Return a socket that is bound, and not yet listening. Raises ConfigError.
+def bind(where: Listen, flag: str) -> socket.socket:
+    """Return a socket that is bound, and not yet listening. Raises ConfigError with `flag` as what to change.
 
     A Unix socket gets its rights before it listens, so that nobody else ever connects; one that nobody listens on any
     more is replaced.
@@ -136,7 +144,7 @@ def bind(where: Listen) -> socket.socket:
     except OSError as error:
         place = where.path or f"{where.host}:{where.port}"
         raise ConfigError(
-            f"{place} cannot be listened on: {display(str(error))}", hint="choose another --listen"
+            f"{place} cannot be listened on: {display(str(error))}", hint=f"choose another address for {flag}"
         ) from error
     return bound
 
@@ -146,7 +154,8 @@ def _bind_unix(path: Path) -> socket.socket:
     try:
         if path.exists() and stat.S_ISSOCK(path.stat().st_mode):
             with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as trial:
-                if trial.connect_ex(str(path)) != 0:
+                trial.setblocking(False)  # one that listens with a full queue would hold us up
+                if trial.connect_ex(str(path)) == errno.ECONNREFUSED:  # whatever else: somebody may use it
                     path.unlink()
         bound.bind(str(path))
         path.chmod(0o600)

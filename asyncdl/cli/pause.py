@@ -18,6 +18,7 @@ def command(context: click.Context, /, *, names: tuple[str, ...]) -> int:
     """Let nothing more be begun of a dataset, of what comes from a host, or of a kind (download, verify, tokenize).
 
     Without a name: of everything. What runs is finished. It lasts, from engine to engine, until `asyncdl resume`.
+    Where a host and a dataset have one name, `host:NAME` is the host.
     """
     from asyncdl.cli.chosen import KINDS, pausable
     from asyncdl.store.reader import Reader

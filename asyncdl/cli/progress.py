@@ -14,10 +14,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Self
 
-from asyncdl.cli.look import look
+from asyncdl.cli.look import look_anew
 from asyncdl.cli.say import Say, on_terminal
 from asyncdl.status import snapshot, view
-from asyncdl.store.reader import Reader
 
 logger = logging.getLogger(__name__)
 
@@ -30,11 +29,10 @@ LINE_EVERY_S = 30.0
 
 
 class Watcher:
-    """Owner of a reader of the queue and of the one thread that uses it. An async context manager."""
+    """Owner of the one thread that looks at the queue. An async context manager."""
 
     def __init__(self, queue: Path, data_dir: Path) -> None:
-        """Raises ConfigError where there is no queue."""
-        self._reader = Reader(queue)
+        self._queue = queue
         self._data_dir = data_dir
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="watcher")
 
@@ -43,12 +41,14 @@ class Watcher:
 
     async def __aexit__(self, *_: object) -> None:
         self._thread.shutdown()
-        self._reader.close()
 
     async def take(self) -> snapshot.Snapshot:
-        """Return the snapshot of this moment; a look that was given up is finished first."""
+        """Return the snapshot of this moment; a look that was given up is finished first.
+
+        Raises ConfigError where there is no queue.
+        """
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._thread, look, self._reader, self._data_dir)
+        return await loop.run_in_executor(self._thread, look_anew, self._queue, self._data_dir)
 
     @asynccontextmanager
     async def shown(self, say: Say, *, live: bool) -> AsyncIterator[None]:

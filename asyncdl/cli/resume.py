@@ -13,26 +13,24 @@ from asyncdl.core.names import display
 @common
 @click.pass_context
 def command(context: click.Context, /, *, names: tuple[str, ...]) -> int:
-    """Let what `asyncdl pause` held up go on. Without a name: all of it.
+    """Let what `asyncdl pause` held up go on: everything that has this name. Without a name: all of it.
 
     Engines that run take it up within half a second.
     """
-    from asyncdl.cli.chosen import pausable
+    from asyncdl.cli.chosen import resumable
     from asyncdl.store.reader import Reader
-    from asyncdl.store.steering import Steering, What
+    from asyncdl.store.steering import Steering
 
     found = settings_of(context)
     with Reader(found.queue) as reader:
-        paused: dict[str, What] = {row.name: row.what for row in reader.paused()}
-        wanted: list[tuple[What, str]] | None = None
-        if names:  # a dataset that has gone from the queue can be resumed still
-            wanted = [(paused[name], name) if name in paused else pausable(name, reader) for name in names]
+        wanted = list(dict.fromkeys(one for name in names for one in resumable(name, reader)))
     with Steering(found.queue) as steering:
-        lifted = steering.resume(wanted)
+        lifted = steering.resume(wanted if names else None)
     for what, name in lifted:
         click.echo(f"goes on: {what} {display(name)}")
-    for what, name in set(wanted or ()) - set(lifted):
-        click.echo(f"was not paused: {what} {display(name)}")
+    for what, name in wanted:
+        if (what, name) not in lifted:
+            click.echo(f"was not paused: {what} {display(name)}")
     if not lifted and not wanted:
         click.echo("nothing is paused")
     elif lifted:

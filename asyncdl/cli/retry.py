@@ -40,7 +40,7 @@ def command(
     """
     from asyncdl.cli.chosen import class_of, dataset_of
     from asyncdl.store.reader import Reader
-    from asyncdl.store.steering import Choice, Steering
+    from asyncdl.store.steering import Choice, Steering, would_retry
 
     found = settings_of(context)
     if not (ids or error_class or failed or datasets):
@@ -54,8 +54,11 @@ def command(
             is_failed=True,
             datasets=tuple(dataset_of(name, reader) for name in datasets),
         )
-    with Steering(found.queue) as steering:
-        tally = steering.retry(choice, now=time.time(), only_discarded=failed, is_dry=dry_run)
+    if dry_run:
+        tally = would_retry(found.queue, choice, now=time.time(), only_discarded=failed)
+    else:
+        with Steering(found.queue) as steering:
+            tally = steering.retry(choice, now=time.time(), only_discarded=failed)
     for line in lines_of(tally, found, is_dry=dry_run):
         click.echo(line)
     return 0
@@ -70,6 +73,11 @@ def lines_of(tally: Tally, found: Settings, *, is_dry: bool) -> list[str]:
         for n, how in ((tally.n_discarded, "discarded"), (tally.n_available, "waiting for the next try"))
         if n
     ]
+    lines = [f"{'would be ' if is_dry else ''}tried again: {', '.join(parts)}"] if parts else []
+    if tally.n_paused:
+        lines.append(
+            f"paused, so tried again after {next_command(found, 'resume')}: {count_text(tally.n_paused, 'job')}"
+        )
     if is_dry:
-        return [f"would be tried again: {', '.join(parts)}", "a dry run: nothing was changed"]
-    return [f"tried again: {', '.join(parts)}", f"next, where no engine runs: {next_command(found, 'run')}"]
+        return [*lines, "a dry run: nothing was changed"]
+    return [*lines, f"next, where no engine runs: {next_command(found, 'run')}"] if parts else lines

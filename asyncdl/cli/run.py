@@ -52,14 +52,15 @@ def command(
 
     found = settings_of(context, **settings)
     commands = Commands(words_of("--on-complete", on_complete), words_of("--on-error", on_error))
-    work = session.work(found, only=kinds_of(only), forever=forever, as_json=as_json, commands=commands)
-    if web is None:
-        return loop.run(work)
+    beside = None
+    if web is not None:
+        from asyncdl.cli import page
+        from asyncdl.cli.actions import actions_of
 
-    from asyncdl.cli import page
-    from asyncdl.cli.actions import actions_of
-
-    return loop.run(page.beside(work, found, web, actions_of(found)))
+        beside = page.serving(found, "--web", web, None, actions_of(found))
+    return loop.run(
+        session.work(found, only=kinds_of(only), forever=forever, as_json=as_json, commands=commands, beside=beside)
+    )
 
 
 def kinds_of(text: str | None) -> frozenset[Kind] | None:

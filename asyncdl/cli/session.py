@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractAsyncContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 from asyncdl import __version__
@@ -25,7 +25,6 @@ from asyncdl.core.model import Kind
 from asyncdl.core.names import display
 from asyncdl.core.states import State
 from asyncdl.engine.run import KINDS, Engine, EngineConfig
-from asyncdl.errors import AsyncdlError
 from asyncdl.settings import Settings
 from asyncdl.status import view
 from asyncdl.status.figures import bytes_text, count_text
@@ -36,14 +35,31 @@ SIGNALS = (signal.SIGINT, signal.SIGTERM)
 
 
 async def work(
-    found: Settings, *, only: frozenset[Kind] | None, forever: bool, as_json: bool, commands: Commands | None = None
+    found: Settings,
+    *,
+    only: frozenset[Kind] | None,
+    forever: bool,
+    as_json: bool,
+    commands: Commands | None = None,
+    beside: AbstractAsyncContextManager[object] | None = None,
 ) -> int:
     """Run one engine to its end and return the exit code. commands: what is started when it ends, see `hooks`.
 
-    Raises what `Engine.run` raises, and ConfigError where there is no queue or the data dir cannot be written to.
+    beside: what is there while it runs; where that cannot begin, nothing is run. Raises what it and `Engine.run` raise,
+    and ConfigError where there is no queue or the data dir cannot be written to.
     """
     say = Say(found.log_level)
     hooks = Hooks(commands or Commands(), say)
+    async with hooks.told_of_failure(), beside or nullcontext():
+        code, told = await _worked(found, say, hooks, only=only, forever=forever, as_json=as_json)
+    await hooks.ended(code, **told)
+    return code
+
+
+async def _worked(
+    found: Settings, say: Say, hooks: Hooks, *, only: frozenset[Kind] | None, forever: bool, as_json: bool
+) -> tuple[int, dict[str, object]]:
+    """Return the exit code and the fields of how it ended."""
     async with Watcher(found.queue, found.data_dir) as watcher:
         say.info(first_line(await watcher.take()))
         log = EventLog(found.data_dir, on_stdout=as_json)
@@ -65,16 +81,12 @@ async def work(
             code = exit_code(ended.reason, n_left(after, only), discarded(after, only), strikes.signum)
             status = after.to_json()
             log.note("ended", reason=ended.reason, exit_code=code, status=status)
-        except AsyncdlError as error:
-            await hooks.ended(error.exit_code, reason="failed", message=display(error.message))
-            raise
         finally:
             log.close()
     n_paused = await asyncio.to_thread(_n_paused, found.queue, only)
     for line in last_lines(after, found, log, n_paused):
         say.info(line)
-    await hooks.ended(code, reason=ended.reason, status=status)
-    return code
+    return code, {"reason": ended.reason, "status": status}
 
 
 def _n_paused(queue: Path, only: frozenset[Kind] | None) -> int:

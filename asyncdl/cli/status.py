@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import codecs
+import functools
 import os
 import sys
 from collections.abc import Callable, Mapping
@@ -33,18 +34,17 @@ def command(context: click.Context, /, *, once: bool, as_json: bool, interval: s
 
     Live on a terminal (q ends it, ? explains it), one snapshot when piped.
     """
-    from asyncdl.cli.look import look
+    from asyncdl.cli.look import look_anew
     from asyncdl.status import view
-    from asyncdl.store.reader import Reader
 
     found = settings_of(context)
     interval_s = _interval_s(interval)
-    with Reader(found.queue) as reader:
-        if not as_json and not once and on_terminal(sys.stdout):
-            signum = _live(lambda: look(reader, found.data_dir), interval_s, _actions(found, read_only=read_only))
-            if signum is not None:
-                return 128 + signum
-        shot = look(reader, found.data_dir)
+    take = functools.partial(look_anew, found.queue, found.data_dir)
+    if not as_json and not once and on_terminal(sys.stdout):
+        signum = _live(take, interval_s, _actions(found, read_only=read_only))
+        if signum is not None:
+            return 128 + signum
+    shot = take()
     if as_json:
         import orjson
 

@@ -30,9 +30,17 @@ RESERVED_SUFFIXES = (".partial", ".corrupted")
 
 _DEVICES = re.compile(r"(?i)(con|prn|aux|nul|com[0-9¹²³]|lpt[0-9¹²³]|conin\$|conout\$) *(\..*)?")
 _STEERING = frozenset({"Cc", "Cf", "Cs", "Zl", "Zp"})
+# The last one is a member of a JSON object, also of one within a string, or of a dict's repr.
 _SECRET_IN_TEXT = re.compile(
-    r"(?i)(?-i:hf_)[a-z0-9]{8,}|bearer\s+\S+|(?P<name>(?<![\w-])(?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|"
+    r"(?i)(?-i:hf_)(?:(?:oauth|jwt)_[\w.-]{8,}|[a-z0-9]{8,}(?:\.[\w-]+)*)"
+    r"|bearer\s+\S+"
+    r"|basic\s+(?-i:(?=\S[a-zA-Z+/]*[A-Z0-9=]))[a-z0-9+/]{8}\S*"  # RFC 7617; a word has no capitals within
+    r"|(?P<user>//)[^\s/:@\"'<>]*:[^\s/\"'<>]*@"  # RFC 3986, section 3.2.1
+    r"|(?P<name>(?<![\w-])(?:x-amz-[a-z-]+|x-goog-[a-z-]+|signature|sig|policy|"
     r"key-pair-id|token|access_token|awsaccesskeyid|expires|se|secret|password)=)[^&\s\"'<>]+"
+    r"|(?P<header>(?<![\w-])x-(?:amz|goog)-(?:security-token|signature|credential):\s*)[^\s\"',;<>]+"
+    r"|(?P<member>(?P<mark>[\"'])(?:x-(?:amz|goog)-(?:security-token|signature|credential)|authorization|api[_-]?key|"
+    r"(?:\w+[_-])?(?:token|secret|password|secret_access_key))\\*(?P=mark)\s*:\s*\\*[\"'])(?:\\+[^\"'\\]|[^\"'\\])+"
 )
 
 
@@ -100,7 +108,8 @@ def display(text: str) -> str:
 
 
 def _mask(match: re.Match[str]) -> str:
-    return f"{match['name'] or ''}***"
+    kept = match["name"] or match["header"] or match["member"] or match["user"] or ""
+    return f"{kept}***{'@' if match['user'] else ''}"
 
 
 def _escape(char: str) -> str:

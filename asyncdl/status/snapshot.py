@@ -165,6 +165,15 @@ class Snapshot:
         """Whether a person has paused this. what: kind, dataset or host."""
         return any((row.what, row.name) == (what, name) for row in self.paused)
 
+    @property
+    def steered_hosts(self) -> frozenset[str]:
+        """Hosts that a person can pause or resume: those that datasets come from, and those that are paused.
+
+        Hosts that a dataset's own host redirects to are no use to pause by themselves.
+        """
+        of_datasets = map(host_of, {row.origin for row in self.datasets})
+        return frozenset(filter(None, of_datasets)) | {row.name for row in self.paused if row.what == "host"}
+
     def n_in(self, *states: State) -> int:
         """How many jobs of any kind are in one of `states`."""
         return sum(counts.get(state, 0) for counts in self.jobs.values() for state in states)

@@ -202,9 +202,7 @@ def traffic_text(row: HostState) -> str:
 def traffic_lines(shot: Snapshot) -> list[str]:
     """Return what the engines have to do with each host, MAX_HOSTS at most and how many there are beyond."""
     rows = [row for row in hosts_in_order(shot) if row.is_asked]
-    n_more = len(rows) - MAX_HOSTS
-    more = [f"and {count_text(n_more, 'more host')}: see status --json"] if n_more > 0 else []
-    return [*(f"{display(row.name)}: {traffic_text(row)}" for row in rows[:MAX_HOSTS]), *more]
+    return [*(f"{display(row.name)}: {traffic_text(row)}" for row in rows[:MAX_HOSTS]), *_more_hosts(rows)]
 
 
 def backend_lines(shot: Snapshot) -> list[str]:
@@ -213,8 +211,14 @@ def backend_lines(shot: Snapshot) -> list[str]:
 
 
 def pause_lines(shot: Snapshot) -> list[str]:
-    """Return who asked for a pause, and what is left of it."""
-    return [f"{display(host)} asked for a pause, {duration_text(left_s)} left" for host, left_s in shot.pauses]
+    """Return who asked for a pause, and what is left of it, MAX_HOSTS at most and how many there are beyond."""
+    lines = [f"{display(host)} asked for a pause, {duration_text(left_s)} left" for host, left_s in shot.pauses]
+    return [*lines[:MAX_HOSTS], *_more_hosts(lines)]
+
+
+def _more_hosts(rows: Sequence[object]) -> list[str]:
+    n_more = len(rows) - MAX_HOSTS
+    return [f"and {count_text(n_more, 'more host')}: see status --json"] if n_more > 0 else []
 
 
 def hand_lines(shot: Snapshot) -> list[str]:

@@ -136,7 +136,7 @@ class Site:
         return web.Response(status=status, text=self._render(template, **values), content_type="text/html")
 
     def _render_overview(self, shot: Snapshot, rates: Rates) -> str:
-        rows = view.in_order(shot.datasets)
+        rows, hosts = view.in_order(shot.datasets), view.hosts_in_order(shot)
         return self._render(
             "_overview.html",
             shot=shot,
@@ -152,7 +152,8 @@ class Site:
             errors=web_rows.error_cards(shot),
             rows=[web_rows.dataset_row(row) for row in rows[:N_OVERVIEW]],
             n_more=max(len(rows) - N_OVERVIEW, 0),
-            hosts=[(host, view.traffic_text(host)) for host in view.hosts_in_order(shot)],
+            hosts=[(host, view.traffic_text(host)) for host in hosts[: view.MAX_HOSTS]],
+            n_more_hosts=max(len(hosts) - view.MAX_HOSTS, 0),
             recent=shot.recent[:N_RECENT],
             engines=[(engine, view.engine_lines(engine, shot.at)) for engine in shot.engines],
         )

@@ -10,7 +10,7 @@ import hashlib
 import hmac
 import secrets
 from typing import NoReturn
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from aiohttp import web
 from aiohttp.typedefs import Handler
@@ -83,7 +83,8 @@ class Guard:
         if self._digest is None or not _is_same(_digest(request.query["token"]), self._digest):
             raise web.HTTPForbidden(text="this is not the token\n")
         query = [(name, value) for name, value in request.query.items() if name != "token"]
-        there = web.HTTPSeeOther(request.rel_url.with_query(query))
+        path = request.rel_url.raw_path.lstrip("/\\")  # two slashes would lead to another host (RFC 3986 section 4.2)
+        there = web.HTTPSeeOther(f"/{path}?{urlencode(query)}" if query else f"/{path}")
         there.set_cookie(
             self._cookie_name, self._cookie, path="/", httponly=True, samesite="Strict", secure=request.secure
         )

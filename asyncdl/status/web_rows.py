@@ -13,14 +13,16 @@ from markupsafe import Markup, escape
 
 from asyncdl.core.states import AWAY_S, State
 from asyncdl.status import view
-from asyncdl.status.figures import bytes_text, duration_text
-from asyncdl.status.snapshot import DatasetState, Snapshot
+from asyncdl.status.figures import bytes_text, count_text, duration_text
+from asyncdl.status.snapshot import KINDS, DatasetState, Snapshot
 from asyncdl.store.reader import AttemptRow, JobRow
 
 
 @dataclass(frozen=True, slots=True)
 class Row:
-    """One subset of a dataset. share: per mille, for a progress element. pausing, cancelling: scopes."""
+    """One subset of a dataset. share: per mille, for a progress element. pausing, cancelling: scopes. unfinished: what
+    a cancel would give up.
+    """
 
     name: str
     subset: str
@@ -78,8 +80,6 @@ def scope(**fields: object) -> Markup:
 def dataset_row(row: DatasetState) -> Row:
     known = {"dataset": row.name, "revision": row.revision, "subset": row.subset}
     cells, left_s = view.cells(row), row.eta_s
-    missing, to_come = ("looked through", "to look at") if row.source == "local" else ("there", "to fetch")
-    to_come = "" if row.remaining_bytes is None else f", {bytes_text(row.remaining_bytes)} {to_come}"
     return Row(
         name=row.name,
         subset=row.subset or "(root)",
@@ -95,8 +95,20 @@ def dataset_row(row: DatasetState) -> Row:
         n_discarded=row.n_discarded,
         pausing=scope(dataset=row.name),
         cancelling=scope(**known),
-        unfinished=f"{row.n_files - row.n_files_done:,} of {row.n_files:,} files are not {missing} yet{to_come}",
+        unfinished=_unfinished(row),
     )
+
+
+def _unfinished(row: DatasetState) -> str:
+    """Return the jobs of every kind that a cancel gives up, and the bytes that then do not come."""
+    kinds: dict[str, int] = {}
+    for kind, state, n in row.stages:
+        if state in (State.AVAILABLE, State.RUNNING, State.DISCARDED):
+            kinds[kind] = kinds.get(kind, 0) + n
+    parts = ", ".join(f"{kinds[kind]:,} {kind}" for kind in KINDS if kind in kinds)
+    jobs = count_text(sum(kinds.values()), "unfinished job") + (f" ({parts})" if parts else "")
+    to_come = "to look at" if row.source == "local" else "to fetch"
+    return jobs if row.remaining_bytes is None else f"{jobs}, {bytes_text(row.remaining_bytes)} {to_come}"
 
 
 def error_cards(shot: Snapshot) -> list[ErrorCard]:

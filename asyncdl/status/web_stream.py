@@ -61,6 +61,7 @@ class Watch:
         self._lock = asyncio.Lock()
         self._look: Look | None = None
         self._due = 0.0
+        self._n_forgotten = 0
         self._rates: deque[tuple[float, float]] = deque()
         self._streams: set[asyncio.Task[None]] = set()
         self.n_taken = 0
@@ -77,8 +78,10 @@ class Watch:
         """Return the last look, or a new one if that is stale. Raises as `ask` does."""
         async with self._lock:
             if self._look is None or asyncio.get_running_loop().time() >= self._due:
+                n_forgotten = self._n_forgotten
                 self._look = await self.ask(self._take)
-                self._due = asyncio.get_running_loop().time() + self._every_s
+                is_fresh = n_forgotten == self._n_forgotten  # else it may have been taken before what was done
+                self._due = asyncio.get_running_loop().time() + self._every_s if is_fresh else 0.0
             return self._look
 
     def _take(self, reader: Reader) -> Look:
@@ -93,8 +96,9 @@ class Watch:
         return Look(shot, self._render(shot, rates), took_s)
 
     def forget(self) -> None:
-        """Something was done: the next look must show it."""
+        """Something was done: the next look must show it, also where one is under way just now."""
         self._due = 0.0
+        self._n_forgotten += 1
 
     async def stream(self, request: web.Request, trouble: Callable[[AsyncdlError], str]) -> web.StreamResponse:
         """Answer with one event `overview` for each look until the other side goes (server-sent events: HTML, 9.2).

@@ -15,7 +15,7 @@ import orjson
 
 from asyncdl.core.model import Artifact, Dataset, Recipe, Resolved
 from asyncdl.errors import UnsafeNameError, UsageError
-from asyncdl.store import sql
+from asyncdl.store import sql, steering
 from asyncdl.store.writer import Writer
 
 STAGE_BATCH = 1000
@@ -140,6 +140,7 @@ class Enqueue:
                 dataset = asdict(replace(self._template, subset=subset)) | bindings
                 id_ = sql.rows(connection, self._q["put_dataset"], dataset)[0][0]
                 connection.execute(self._q["stage_subset"], {"subset": number, "dataset_id": id_})
+            steering.follow(connection)
             connection.execute(self._q["mark_changed"])
             if connection.changes():
                 connection.execute(self._q["outdate_stages"], bindings)

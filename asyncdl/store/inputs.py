@@ -15,7 +15,7 @@ import apsw
 from asyncdl.core.grouping import Grouping, number_of
 from asyncdl.core.model import Dataset, Recipe
 from asyncdl.core.stages import is_text_file
-from asyncdl.store import sql
+from asyncdl.store import sql, steering
 from asyncdl.store.enqueue import put_recipe
 from asyncdl.store.writer import Writer
 
@@ -89,6 +89,7 @@ class Inputs:
             template = self._named(connection)
             subsets = [str(subset) for (subset,) in sql.rows(connection, self._q["input_subsets"])]
             ids = [self._put_subset(connection, replace(template, subset=subset), how.now) for subset in subsets]
+            steering.follow(connection)
             connection.execute(self._q["outdate_inputs"], bindings)
             connection.execute(self._q["reverify_changed"], bindings)
             connection.execute(self._q["note_changed"])

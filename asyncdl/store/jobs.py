@@ -83,9 +83,7 @@ class Jobs:
                 asked: dict[str, object] = {"kind": kind, "priority": priority, "now": now}
                 if not sql.rows(connection, self._q["is_due"], asked):
                     continue
-                if paused.datasets != steering.NONE and not steering.set_aside(
-                    connection, paused.datasets, asked, n - len(jobs)
-                ):
+                if paused.has_datasets and not steering.set_aside(connection, asked, n - len(jobs)):
                     continue
                 bindings = {
                     "owner": self.owner, "now": now, "lease_s": lease_s, "kind": kind, "priority": priority,

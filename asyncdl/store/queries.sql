@@ -495,8 +495,19 @@ INSERT INTO pause VALUES (:what, :name, :now) ON CONFLICT DO NOTHING;
 -- name: drop_pause
 DELETE FROM pause WHERE what = :what AND name = :name;
 
+-- name: paused_kinds
+SELECT name FROM pause WHERE what = 'kind';
+
+-- name: has_paused_datasets
+SELECT EXISTS (SELECT 1 FROM paused_dataset);
+
 -- name: paused_ids
--- The datasets that may not be claimed from: by their name, or by the host in their origin, whatever its port.
+SELECT dataset_id FROM paused_dataset ORDER BY 1;
+
+-- name: list_paused
+-- What the pauses of datasets and hosts stand for by now: a dataset's name, or the host in its origin, whatever the port.
+DELETE FROM paused_dataset;
+INSERT INTO paused_dataset
 SELECT d.id FROM pause p CROSS JOIN dataset d ON d.name = p.name WHERE p.what = 'dataset'
 UNION
 SELECT s.id
@@ -509,23 +520,29 @@ SELECT s.id
         OR substr(s.site, 1, length(p.name) + 3) = '[' || p.name || ']:');
 
 -- name: set_aside
--- Of the first :n that a claim would take, those of :paused datasets (JSON) are moved away.
+-- Of the first :n that a claim would take, those of paused datasets are moved away.
 UPDATE job SET run_at = run_at + 1e10
  WHERE id IN (SELECT id FROM (SELECT id, dataset_id FROM job
                                WHERE state = 'available' AND kind = :kind AND priority = :priority AND run_at <= :now
                                ORDER BY run_at, id LIMIT max(:n, 0))
-               WHERE dataset_id IN (SELECT value FROM json_each(:paused)));
+               WHERE dataset_id IN (SELECT dataset_id FROM paused_dataset));
 
 -- name: set_all_aside
 UPDATE job INDEXED BY job_available SET run_at = run_at + 1e10
- WHERE state = 'available' AND run_at < 1e10 AND dataset_id IN (SELECT value FROM json_each(:paused));
+ WHERE state = 'available' AND run_at < 1e10 AND dataset_id IN (SELECT dataset_id FROM paused_dataset);
 
 -- name: bring_back
 -- The lists make it a search in each part of the index, rather than a walk past all that is not paused.
 UPDATE job INDEXED BY job_available SET run_at = run_at - 1e10
  WHERE state = 'available' AND kind IN ('download', 'verify', 'tokenize', 'episode', 'build', 'upload')
    AND priority IN (0, 1, 2, 3, 4, 5, 6, 7, 8, 9) AND run_at >= 1e10
-   AND dataset_id NOT IN (SELECT value FROM json_each(:paused));
+   AND dataset_id NOT IN (SELECT dataset_id FROM paused_dataset);
+
+-- name: shift_some
+-- Jobs of :datasets (JSON) go :by seconds, 1e10 away or -1e10 back. A search by dataset: it is part of an enqueue,
+-- which must not walk past all that waits.
+UPDATE job SET run_at = run_at + :by
+ WHERE dataset_id IN (SELECT value FROM json_each(:datasets)) AND state = 'available' AND (run_at < 1e10) = (:by > 0);
 
 -- name: picked_table
 CREATE TEMP TABLE IF NOT EXISTS picked (id INTEGER PRIMARY KEY) STRICT;
@@ -556,9 +573,13 @@ DELETE FROM temp.picked WHERE id NOT IN (
      AND (:subset IS NULL OR d.subset = :subset) AND (:revision IS NULL OR d.revision = :revision));
 
 -- name: picked_sums
--- {state: n} and the bytes that were still to come, of what was picked.
-SELECT j.state, count(*), sum(CASE WHEN j.kind = 'download' THEN max(coalesce(j.size_bytes, 0) - j.done_bytes, 0) ELSE 0 END)
-  FROM temp.picked p CROSS JOIN job j ON j.id = p.id GROUP BY j.state;
+-- {state: n} and the bytes that were still to come, of what was picked. Apart from what is available, as 'paused': what
+-- a pause holds, and with :is_waiting, where all is made available, what it will hold.
+SELECT CASE WHEN (j.state = 'available' OR (:is_waiting AND j.state = 'discarded'))
+             AND (j.dataset_id IN (SELECT dataset_id FROM paused_dataset)
+                  OR j.kind IN (SELECT name FROM pause WHERE what = 'kind')) THEN 'paused' ELSE j.state END,
+       count(*), sum(CASE WHEN j.kind = 'download' THEN max(coalesce(j.size_bytes, 0) - j.done_bytes, 0) ELSE 0 END)
+  FROM temp.picked p CROSS JOIN job j ON j.id = p.id GROUP BY 1;
 
 -- name: retry_picked
 -- What waits is tried now, what was discarded gets all its tries again. What is paused stays away.

@@ -51,7 +51,7 @@ class DatasetRow(NamedTuple):
 
 
 class ErrorRow(NamedTuple):
-    """last_at, next_retry_at: UTC seconds or None. text, path: of one example, the latest."""
+    """last_at, next_retry_at: UTC seconds or None. text, path: of one example, the job with the highest id."""
 
     kind: Kind
     error_class: str
@@ -251,8 +251,20 @@ class Reader:
         self.close()
 
     def _all(self, query: str, /, **bindings: object) -> list[tuple[Any, ...]]:
+        return list(self._each(query, **bindings))
+
+    def _each(self, query: str, /, **bindings: object) -> Iterator[tuple[Any, ...]]:
+        """Yield the rows of `query`, which stays open meanwhile: the one way by which anything is read.
+
+        Raises ConfigError for a file that is damaged, StoreError for a disk that fails, at any row.
+        """
+        with self._told():
+            yield from self._connection.execute(self._q[query], bindings)
+
+    @contextmanager
+    def _told(self) -> Iterator[None]:
         try:
-            return sql.rows(self._connection, self._q[query], bindings)
+            yield
         except (apsw.CorruptError, apsw.NotADBError, apsw.IOError) as error:
             raise migrate.told(self._path, error) from error
 
@@ -335,7 +347,8 @@ class Reader:
         """Return how many jobs of `kinds` nobody may claim because a person has paused them."""
         if not self._all("paused"):
             return 0
-        ids = [id_ for (id_,) in sql.rows(self._connection, sql.queries()["paused_ids"])]
+        with self._told():
+            ids = [id_ for (id_,) in sql.rows(self._connection, sql.queries()["paused_ids"])]
         return int(
             self._all("n_paused", kinds=orjson.dumps(list(kinds)).decode(), paused=orjson.dumps(ids).decode())[0][0]
         )
@@ -358,7 +371,7 @@ class Reader:
 
     def open_downloads(self) -> Iterator[tuple[SafePath, SafePath]]:
         """Yield (local_root, path) of every download that is not finished; held open, so read on quickly."""
-        for root, path in self._connection.execute(self._q["open_downloads"]):
+        for root, path in self._each("open_downloads"):
             yield SafePath(str(root)), SafePath(str(path))
 
     def dataset(self, id_: int) -> Dataset:
@@ -400,7 +413,7 @@ class Reader:
         One query for each dataset, so that nothing is sorted and no snapshot held for long.
         """
         for (dataset_id,) in self._all("dataset_ids"):
-            for row in self._connection.execute(self._q["files_of"], {"dataset_id": dataset_id}):
+            for row in self._each("files_of", dataset_id=dataset_id):
                 yield FileRow(*row)
 
     def tokenized_splits(self) -> list[tuple[str, str]]:
@@ -415,8 +428,7 @@ class Reader:
         """Yield (job id, dataset, subset, shards) of what is finished with a recipe: of the dataset `name`, or of the
         folder `origin` of this machine.
         """
-        bindings = {"recipe": recipe, "name": name, "origin": origin}
-        for id_, dataset, subset, result in self._connection.execute(self._q["made_of"], bindings):
+        for id_, dataset, subset, result in self._each("made_of", recipe=recipe, name=name, origin=origin):
             yield int(id_), str(dataset), str(subset), orjson.loads(str(result))["shards"]
 
     def dataset_names(self) -> list[str]:
@@ -433,8 +445,7 @@ class Reader:
 
     def tokenized_of(self, recipe_id: int, dataset: str, subset: str) -> Iterator[TokenizedRow]:
         """Yield the finished tokenize jobs of one recipe and split, in path order, the latest revision of each."""
-        bindings = {"recipe_id": recipe_id, "dataset": dataset, "subset": subset}
-        for row in self._connection.execute(self._q["tokenized_of"], bindings):
+        for row in self._each("tokenized_of", recipe_id=recipe_id, dataset=dataset, subset=subset):
             yield TokenizedRow(*row)
 
     def page_of_jobs(self, dataset: tuple[str, str, str], kind: str, after: tuple[str, int], n: int) -> list[JobRow]:

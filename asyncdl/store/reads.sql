@@ -18,6 +18,7 @@ CREATE TEMP VIEW IF NOT EXISTS engine AS  -- over version 1 there is one already
   SELECT *, 0.0 AS cpu_s, 0 AS rss_bytes, 0.0 AS loop_lag_s, 0 AS n_pool FROM main.engine;
 CREATE TEMP TABLE input (dataset_id, file, path, size_bytes, mtime_ns);
 CREATE TEMP TABLE pause (what, name, since);
+CREATE TEMP TABLE paused_dataset (dataset_id);
 CREATE TEMP VIEW attempt_count AS
   SELECT outcome, coalesce(error_class, '') AS error_class, count(*) AS n FROM main.attempt GROUP BY 1, 2;
 CREATE TEMP TABLE traffic (owner, host, n_open, n_allowed, per_s, first_byte_s, n_refused);

@@ -96,6 +96,12 @@ CREATE TABLE pause (
   PRIMARY KEY (what, name)
 ) STRICT, WITHOUT ROWID;
 
+-- The datasets that pauses stand for, by their name or their host, for claims: to read it off all datasets takes 5 ms
+-- where there are 5 500. Listed anew by whoever writes a pause or a dataset.
+CREATE TABLE paused_dataset (
+  dataset_id  INTEGER PRIMARY KEY REFERENCES dataset (id)
+) STRICT;
+
 -- The claim's order, for jobs that can be claimed and no others: a finished job costs nothing here.
 CREATE INDEX job_available ON job (kind, priority, run_at, id) WHERE state = 'available';
 CREATE INDEX job_running ON job (owner, lease_until) WHERE state = 'running';

@@ -126,6 +126,10 @@ CREATE TABLE pause (
   PRIMARY KEY (what, name)
 ) STRICT, WITHOUT ROWID;
 
+CREATE TABLE paused_dataset (
+  dataset_id  INTEGER PRIMARY KEY REFERENCES dataset (id)
+) STRICT;
+
 CREATE INDEX attempt_recent ON attempt (ended_at);
 
 ALTER TABLE engine ADD COLUMN cpu_s REAL NOT NULL DEFAULT 0;

@@ -11,7 +11,9 @@ import sys
 import apsw
 import pytest
 
+from asyncdl.errors import ConfigError
 from asyncdl.store.migrate import open_writer
+from asyncdl.store.reader import Reader
 
 DANISH = ("enqueue", "fineweb-2", "--lang", "dan_Latn")
 FAST = ("--workers", "8", "--processes", "1")
@@ -143,6 +145,36 @@ async def test_work_that_does_not_fit_a_pause_and_written_bugs_want_a_look(shell
     (logs / "bug-1.txt").write_text("x")
     code, wrong = await diagnosed(shell)
     assert (code, set(wrong)) == (1, {"room", "paused", "bugs"})
+
+
+async def test_a_page_of_the_jobs_that_is_spoiled_is_broken_and_no_bug(shell, queue):
+    """Every question that meets it says so, those that stream their rows too."""
+    change(
+        queue, ONE_JOB[0],
+        "WITH RECURSIVE n (i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < 3000)"
+        " INSERT INTO job (dataset_id, kind, path, size_bytes, run_at, created_at)"
+        " SELECT 1, 'download', 'a-rather-long-name-' || i, 10, 1, 1 FROM n",
+        "PRAGMA wal_checkpoint(TRUNCATE)",
+    )  # fmt: skip
+    connection = apsw.Connection(str(queue))
+    ((size,),) = connection.execute("PRAGMA page_size")
+    leaves = [n for (n,) in connection.execute("SELECT pageno FROM dbstat WHERE name = 'job' AND pagetype = 'leaf'")]
+    connection.close()
+    with queue.open("r+b") as file:
+        for page in leaves[2::3]:
+            file.seek((page - 1) * size)
+            file.write(b"\xff" * size)
+    partial = shell.folder / "datasets" / "raw" / "a" / "x.partial"
+    partial.parent.mkdir(parents=True)
+    partial.write_bytes(b"x")
+    os.utime(partial, (1, 1))
+    code, wrong = await diagnosed(shell)
+    assert code == 3
+    assert {"leftovers"} <= set(wrong) <= {"queue", "integrity", "room", "leftovers"}
+    with Reader(queue) as reader:
+        for streamed in (reader.files, reader.open_downloads):
+            with pytest.raises(ConfigError, match="is not a queue"):
+                list(streamed())
 
 
 async def test_credentials_are_named_and_never_shown(shell, queue):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import socket
 import sys
 
 import orjson
@@ -60,6 +61,21 @@ async def test_a_run_that_cannot_begin_tells_its_hook_why(shell, hub):
     (event,) = kept(shell, "wrong")
     assert (event["reason"], event["exit_code"]) == ("failed", 3)
     assert "cannot be written to" in event["message"]
+
+
+async def test_a_run_without_a_queue_tells_its_hook(shell):
+    run = await shell("run", *FAST, "--on-error", keeping(shell, "wrong"))
+    (event,) = kept(shell, "wrong")
+    assert (run.code, event["exit_code"], "there is no queue" in event["message"]) == (3, 3, True)
+
+
+async def test_a_run_whose_page_cannot_be_served_tells_its_hook(shell, hub):
+    await shell(*DANISH)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        run = await shell("run", *FAST, "--web", address, "--on-error", keeping(shell, "wrong"))
+    (event,) = kept(shell, "wrong")
+    assert (run.code, event["exit_code"], "cannot be listened on" in event["message"]) == (3, 3, True)
 
 
 async def test_a_hook_that_fails_changes_nothing(shell, hub):

@@ -16,6 +16,7 @@ import pytest
 from asyncdl.demo.faults import Fault
 from asyncdl.store.migrate import open_writer
 from tests.acceptance.conftest import read_terminal
+from tests.integration.store.test_store_versions import FILLED, of_version
 
 DANISH = ("enqueue", "fineweb-2", "--lang", "dan_Latn")
 NAME = "HuggingFaceFW/fineweb-2"
@@ -115,9 +116,35 @@ async def test_what_is_paused_is_named_and_counts_as_no_try_in_the_far_future(sh
     assert (await shell("resume")).out == "nothing is paused\n"
 
 
+async def test_a_dataset_and_a_host_of_one_name_are_told_apart_and_resumed_together(shell):
+    connection = open_writer(shell.folder / "queue.sqlite")
+    for name, subset in (("a.test", ""), ("org/a", "s")):
+        connection.execute(
+            "INSERT INTO dataset (name, revision, subset, source, origin, local_root, text_field, created_at)"
+            " VALUES (?, '', ?, 'url', 'http://a.test', 'raw', '', 1)",
+            (name, subset),
+        )
+    connection.close()
+    assert (await shell("pause", "a.test")).out.startswith("paused: dataset a.test\n")
+    assert (await shell("pause", "host:A.test")).out.startswith("paused: host a.test\n")
+    assert (await shell("pause", "dataset:a")).out.startswith("paused: dataset org/a\n")
+    both = await shell("resume", "a.test")
+    assert both.out.splitlines()[:2] == ["goes on: dataset a.test", "goes on: host a.test"]
+    await shell("pause", "a.test", "host:a.test", "kind:verify")
+    assert (await shell("resume", "host:a.test")).out.startswith("goes on: host a.test\n")
+    assert rows(shell, "SELECT what, name FROM pause") == [
+        ("dataset", "a.test"),
+        ("dataset", "org/a"),
+        ("kind", "verify"),
+    ]
+
+
 @pytest.mark.parametrize(
     ("args", "said"),
     [
+        (["pause", "host:127.0.0.9"], "there is no host in this queue called 127.0.0.9"),
+        (["pause", "dataset:127.0.0.1"], "there is no dataset in this queue called 127.0.0.1"),
+        (["resume", "kind:org/a"], "there is no kind org/a"),
         (["pause", "downlod"], "did you mean download?"),
         (["pause", "org/aa"], "did you mean org/a"),
         (["pause", "127.0.0.3"], "did you mean 127.0.0."),
@@ -195,6 +222,38 @@ async def test_a_retry_says_how_many_and_a_dry_run_changes_nothing(shell, queue)
     assert both.out.startswith("tried again: 1 job discarded, 1 job waiting for the next try\n")
     assert rows(shell, "SELECT count(*) FROM job WHERE state = 'available' AND run_at < 8e9") == [(4,)]
     assert (await shell("retry", "1", "2", "3")).out == "nothing to try again\n"
+
+
+async def test_a_retry_does_not_say_of_paused_jobs_that_they_are_tried_again(shell, queue):
+    await shell("pause", "org/a")
+    paused = "paused, so tried again after asyncdl resume: 2 jobs\n"
+    dry = await shell("retry", "--dataset", "a", "--dry-run")
+    assert dry.out == f"{paused}a dry run: nothing was changed\n"
+    assert "2 jobs (1 paused, 1 discarded; 200 B to fetch)" in (await shell("cancel", "a", "--dry-run")).out
+    assert (await shell("retry", "--dataset", "a")).out == paused
+    assert (await shell("resume")).code == 0
+    assert rows(shell, "SELECT count(*) FROM job WHERE state = 'available' AND run_at < 8e9") == [(4,)]
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (["retry", "--failed", "--dry-run"], "would be tried again: 1 job discarded"),
+        (["cancel", "org/name", "--dry-run"], "would be cancelled: 2 jobs"),
+        (["cancel", "org/name"], "--yes does it without asking"),
+    ],
+)
+async def test_what_only_counts_migrates_no_queue(shell, args, said):
+    path = shell.folder / "queue.sqlite"
+    failed = (
+        "UPDATE job SET state = 'running', owner = 'me', lease_until = 9 WHERE id = 1;"
+        "UPDATE job SET state = 'discarded', owner = NULL, lease_until = NULL, ended_at = 9, error_class = 'dns' WHERE id = 1;"
+    )
+    before = of_version(2, path, FILLED + failed).read_bytes()
+    result = await shell(*args)
+    assert said in result.out + result.err
+    assert path.read_bytes() == before
+    assert [one.name for one in shell.folder.glob("queue.*")] == [path.name]
 
 
 async def test_what_was_discarded_is_done_after_a_retry(shell, hub):

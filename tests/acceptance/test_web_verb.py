@@ -144,6 +144,62 @@ async def test_a_unix_socket_is_for_its_owner_and_goes_away(shell):
     assert not path.exists()
 
 
+@pytest.mark.parametrize("kind", [socket.SOCK_STREAM, socket.SOCK_DGRAM])
+async def test_a_socket_that_somebody_listens_on_is_left_alone(shell, kind):
+    """One with a full queue of connections, and one of another kind, answer neither yes nor that nobody is there."""
+    await fill(shell.folder / "queue.sqlite", FILES)
+    path = shell.folder / "page.sock"
+    waiting = []
+    with socket.socket(socket.AF_UNIX, kind) as taken:
+        taken.bind(str(path))
+        if kind == socket.SOCK_STREAM:
+            taken.listen(0)
+            while not waiting or waiting[-1].connect_ex(str(path)) == 0:
+                waiting.append(socket.socket(socket.AF_UNIX, kind))
+                waiting[-1].setblocking(False)
+        inode = path.stat().st_ino
+        ended = await shell("web", "--listen", f"unix:{path}")
+        assert (ended.code, "cannot be listened on" in ended.err, path.stat().st_ino) == (3, True, inode)
+    for one in waiting:
+        one.close()
+
+
+@pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
+async def test_a_token_that_others_can_read_or_change_is_refused(shell, mode):
+    await fill(shell.folder / "queue.sqlite", FILES)
+    (shell.folder / "token").write_text("t" * 40)
+    (shell.folder / "token").chmod(mode)
+    ended = await shell("web", "--listen", "127.0.0.1:0", "--token-file", "token")
+    assert (ended.code, "is open to others" in ended.err, "tttt" in ended.err) == (3, True, False)
+
+
+@pytest.mark.parametrize(
+    ("args", "said"),
+    [
+        (("run", "--web", "0.0.0.0:0"), "--web 0.0.0.0:0: others than this machine"),
+        (("run", "--web", "no"), "--web no: an address"),
+        (("web", "--listen", "no"), "--listen no: an address"),
+        (("web", "--listen", "127.0.0.1:0", "--token-file", "short"), "--token-file short: a token has at least"),
+    ],
+)
+async def test_an_address_or_a_token_that_cannot_be_is_told_with_the_option_it_is_of(shell, args, said):
+    await fill(shell.folder / "queue.sqlite", FILES)
+    (shell.folder / "short").write_text("abc")
+    (shell.folder / "short").chmod(0o600)
+    ended = await shell(*args)
+    assert (ended.code, said in ended.err) == (2, True)
+
+
+async def test_a_port_that_is_taken_names_the_option_that_chooses_it_and_nothing_is_run(shell):
+    await fill(shell.folder / "queue.sqlite", FILES)
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        address = f"127.0.0.1:{taken.getsockname()[1]}"
+        for verb, flag in (("run", "--web"), ("web", "--listen")):
+            ended = await shell(verb, flag, address)
+            assert (ended.code, f"choose another address for {flag}" in ended.err) == (3, True)
+    assert not (shell.folder / "datasets").exists()
+
+
 async def test_a_file_that_is_no_socket_is_left_alone(shell):
     await fill(shell.folder / "queue.sqlite", FILES)
     (shell.folder / "precious").write_text("mine")

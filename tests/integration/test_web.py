@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 import sqlite3
+import threading
 from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import pytest
 
-from asyncdl.status import web_stream
+from asyncdl.cli.look import look
+from asyncdl.status import view, web_stream
 from asyncdl.status.web_guard import CSP, Guard
 from asyncdl.status.web_listen import parse
 from tests.support import hostile_names
@@ -93,6 +96,32 @@ async def test_a_host_shows_what_engines_have_to_do_with_it(queue):
     assert "tokenized with a.test: a.test" in text
 
 
+async def test_hosts_are_as_many_as_in_a_terminal_and_the_rest_is_counted(queue):
+    await fill(queue, {"a": 1})
+    with sqlite3.connect(queue) as connection:
+        for n in range(view.MAX_HOSTS + 7):
+            connection.execute("INSERT INTO gate VALUES (?, '', ?, ?)", (f"h{n:02}.test", NOW, NOW + 1e9))
+    connection.close()
+    async with serving(queue) as page:
+        text = await page.text("/")
+    assert len(set(re.findall(r"h\d\d\.test", text))) == view.MAX_HOSTS
+    assert "and 7 more: see asyncdl status --json" in text
+
+
+async def test_only_hosts_that_datasets_come_from_or_that_are_paused_have_a_button(queue):
+    await fill(queue, {"a": 1})
+    with sqlite3.connect(queue) as connection:
+        connection.execute("UPDATE dataset SET origin = 'https://Hub.test:8443/x'")
+        for name in ("hub.test", "cdn.test", "old.test"):
+            connection.execute("INSERT INTO gate VALUES (?, '', ?, ?)", (name, NOW, NOW + 1e9))
+        connection.execute("INSERT INTO pause VALUES ('host', 'old.test', 1)")
+    connection.close()
+    async with serving(queue) as page:
+        found = forms(await page.text("/"))
+    scopes = {(action, fields["scope"]) for action, fields in found if fields["scope"].startswith("host=")}
+    assert scopes == {("/do/pause", "host=hub.test"), ("/do/resume", "host=old.test")}
+
+
 async def test_where_all_files_are_of_this_machine_the_figures_are_those_of_the_stages(queue):
     async with writing(queue) as writer:
         await tokenize_folder(writer, [2**30, 2**30])
@@ -107,7 +136,7 @@ async def test_where_all_files_are_of_this_machine_the_figures_are_those_of_the_
         assert "2.0 GiB" in await page.text(row.replace("&amp;", "&"))
         (cancel,) = re.findall(r'href="(/cancel\?[^"]*)"', await page.text(row.replace("&amp;", "&")))
         text = await page.text(cancel.replace("&amp;", "&"))
-        assert "2 of 2 files are not looked through yet, 2.0 GiB to look at" in text
+        assert "2 unfinished jobs (2 verify), 2.0 GiB to look at" in text
 
 
 async def test_a_job_shows_its_attempts(queue):
@@ -261,7 +290,7 @@ async def test_cancel_says_how_much_and_asks_before_it_acts(queue):
     async with serving(queue) as page:
         scope = {"dataset": "org/name", "revision": "a" * 40, "subset": "data/swe"}
         asked = await page.text("/cancel?" + urlencode(scope))
-        assert "120 of 120 files are not there yet, 1.2 KiB to fetch" in asked
+        assert "120 unfinished jobs (120 download), 1.2 KiB to fetch" in asked
         fields = form(asked, "/do/cancel", urlencode(scope))
         unsure = {name: value for name, value in fields.items() if name != "sure"}
         async with page.post("/do/cancel", unsure) as answer:
@@ -271,6 +300,20 @@ async def test_cancel_says_how_much_and_asks_before_it_acts(queue):
         async with page.post("/do/cancel", fields) as answer:
             assert answer.status == 303
         assert page.recorded.calls == [("cancel", scope)]
+
+
+async def test_cancel_counts_the_unfinished_jobs_of_every_kind(queue):
+    await fill(queue, {"data/swe/a": 1, "data/swe/b": 1, "data/swe/c": 1}, fail=BUSY[:1])
+    with sqlite3.connect(queue) as connection:
+        connection.execute("UPDATE counter SET n = 1 WHERE kind = 'download' AND state = 'available'")
+        connection.execute(
+            "INSERT INTO counter SELECT dataset_id, k.kind, k.state, 1, 0, 0, 0 FROM counter,"
+            " (SELECT 'verify' kind, 'running' state UNION SELECT 'tokenize', 'completed') k WHERE counter.state = 'discarded'"
+        )
+    connection.close()
+    async with serving(queue) as page:
+        scope = {"dataset": "org/name", "revision": "a" * 40, "subset": "data/swe"}
+        assert "3 unfinished jobs (2 download, 1 verify)" in await page.text("/cancel?" + urlencode(scope))
 
 
 async def test_one_job_is_retried_by_its_number(queue):
@@ -476,6 +519,19 @@ async def test_a_wrong_token_in_a_link_gives_no_cookie(queue, token):
         assert (answer.status, "Set-Cookie" in answer.headers) == (403, False)
 
 
+@pytest.mark.parametrize("path", ["//evil.test/x", "///evil.test", "/\\evil.test", "//evil.test/", "/%5Cevil.test"])
+async def test_the_link_with_the_token_leads_to_this_page_only(queue, path):
+    await fill(queue, FILES)
+    async with serving(queue, token=TOKEN) as page:
+        reader, writer = await asyncio.open_connection("127.0.0.1", urlsplit(page.url).port)
+        writer.write(f"GET {path}?token={TOKEN}&a=b HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n".encode())
+        answer = (await reader.read()).decode()
+        writer.close()
+    for location in re.findall(r"(?i)^location: *(.*)\r$", answer, re.MULTILINE):
+        assert re.fullmatch(r"/(?![/\\]).*|/", location)
+    assert TOKEN not in answer
+
+
 async def test_the_token_is_shown_nowhere(queue, caplog):
     await fill(queue, FILES, fail=BUSY)
     caplog.set_level("DEBUG")
@@ -599,6 +655,29 @@ async def test_what_was_done_is_seen_at_once(queue):
         async with page.post("/do/pause", fields):
             pass
         assert "pause was done" in await page.text("/")
+
+
+async def test_a_look_that_is_under_way_when_something_is_done_is_not_kept(queue):
+    """It may have read the queue before, and an hour is long."""
+    await fill(queue, FILES)
+    under_way, done, n_looks = asyncio.Event(), threading.Event(), 0
+    loop = asyncio.get_running_loop()
+
+    def take(reader):
+        nonlocal n_looks
+        n_looks += 1
+        shot = look(reader, queue.parent)
+        loop.call_soon_threadsafe(under_way.set)
+        assert done.wait(30)
+        return shot
+
+    watch = web_stream.Watch(queue, take, lambda shot, rates: str(n_looks), 3600.0)
+    first = asyncio.create_task(watch.look())
+    await under_way.wait()
+    watch.forget()
+    done.set()
+    assert ((await first).html, (await watch.look()).html, (await watch.look()).html) == ("1", "2", "2")
+    await watch.close(None)
 
 
 async def test_a_stream_says_that_the_queue_is_gone_and_goes_on_when_it_is_back(queue):

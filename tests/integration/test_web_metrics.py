@@ -237,6 +237,24 @@ async def test_the_docs_name_every_metric_and_no_other(queue):
     assert all(names and names <= told for names in named.values()), named
 
 
+def rules():
+    """{alert: its expression}"""
+    text = (DOCS / "metrics" / "alerts.yml").read_text(encoding="utf-8")
+    return dict(re.findall(r"- alert: (\w+)\n +expr: (.*)", text))
+
+
+def test_nobody_is_woken_for_work_that_a_person_has_paused():
+    assert {name for name, expr in rules().items() if expr.endswith(" unless on (instance, job) asyncdl_paused")} == {
+        "AsyncdlStandsStill",
+        "AsyncdlHasNoEngine",
+    }
+
+
+def test_one_kill_wakes_nobody_however_many_leases_it_ends():
+    """All leases of an engine end at once, so it is the times that count."""
+    assert rules()["AsyncdlLeasesExpire"].startswith("changes(asyncdl_lease_expiries_total[1h]) > ")
+
+
 def test_the_dashboard_is_json_with_a_query_in_each_panel():
     board = orjson.loads((DOCS / "metrics" / "grafana.json").read_bytes())
     assert all(target["expr"] for panel in board["panels"] for target in panel["targets"])

@@ -70,7 +70,7 @@ def test_a_safe_path_stays_below_its_folder_on_every_system(text):
 PIECES = st.sampled_from([
     "?", "&", ";", " ", "=", "\n", "\x1b", "\u202e", '"', "'", "<", "\\", "%", "-", "_", "a", "sig", "sig=", "Signature=", "token=",
     "x-amz-", "X-Amz-Date=", "hf_", "hf_abcdefgh", "bearer", "Bearer ", "bearer\t", "se=", "***", "\u200b", "é", "12345678", "\\x0a",
-    "policy=", "expires",
+    "policy=", "expires", "//", ":", "@", "basic ", "Basic\n", "dXNlcjpw", "hf_oauth_", ".", '"token"', "'token': '", '\\"', ": ", "x-amz-signature:",
 ])  # fmt: skip
 TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
 
@@ -79,6 +79,8 @@ TEXTS = st.one_of(st.text(), st.lists(PIECES, max_size=12).map("".join))
 @example("?sig=\nfoo")
 @example("bearer\nabc=def")
 @example("?sig=\x1b")
+@example("//a:basic QUJDREVGR0g@")
+@example('//a:"token":"x y"@')
 def test_what_is_shown_can_be_shown_again(text):
     assert display(display(text)) == display(text)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import pytest
@@ -13,12 +14,14 @@ from asyncdl.errors import ConfigError
 from asyncdl.status.snapshot import host_of
 from asyncdl.store import sql, steering
 from asyncdl.store.enqueue import Enqueue
+from asyncdl.store.inputs import How, Inputs
 from asyncdl.store.jobs import GiveBack, Jobs
 from asyncdl.store.migrate import open_writer
 from asyncdl.store.reader import Reader
-from asyncdl.store.steering import Choice, Steering
+from asyncdl.store.steering import Choice, Steering, would_cancel, would_retry
 from asyncdl.store.writer import Writer
-from tests.integration.store.rig import LEASE_S, NOW, artifact, assert_sound, dataset, rows, states
+from tests.integration.store.rig import LEASE_S, NOW, artifact, assert_sound, dataset, recipe, rows, states
+from tests.integration.store.test_store_versions import FILLED, VERSIONS, of_version
 
 LATER = NOW + 1000
 
@@ -190,13 +193,68 @@ async def test_paused_jobs_are_counted_and_show_no_time_in_the_far_future(rig):
         assert next(reader.failed_jobs("timeout")).is_paused is False
 
 
+async def test_a_dataset_that_comes_from_another_host_by_now_is_held_by_the_pauses_of_that_one_alone(rig):
+    await put(rig, "org/a", paths(3), origin="http://a.test/x")
+    await put(rig, "org/b", paths(3), origin="http://b.test/x")
+    with steer(rig) as steering:
+        steering.pause([("host", "a.test")], now=NOW)
+        await put(rig, "org/a", paths(3), origin="http://c.test/x")
+        await put(rig, "org/b", paths(3), origin="http://a.test/x")
+        away = rows(rig.path, f"SELECT DISTINCT dataset_id FROM job WHERE run_at >= {AWAY_S}")
+        assert away == [(2,)]
+        assert {job.dataset_id for job in await rig.take(9, now=LATER)} == {1}
+        steering.resume(None)
+        assert {job.dataset_id for job in await rig.take(9, now=LATER)} == {2}
+    assert all(at < AWAY_S for at in run_ats(rig).values())
+
+
+async def test_files_of_this_machine_that_come_to_a_paused_dataset_are_held(rig):
+    local = replace(dataset(), source="local", origin="/data/a", name="a", revision="")
+    how = How(recipe=recipe(), priority=5, force=False, lost=(), now=NOW)
+
+    async def put_files(subset):
+        inputs = Inputs(rig.writer, local)
+        await inputs.stage([(subset, f"{subset}/x.parquet", 10**9, 1)])
+        await inputs.finish(how)
+
+    await put_files("one")
+    with steer(rig) as steering:
+        steering.pause([("dataset", "a")], now=NOW)
+        await put_files("two")
+        assert await rig.take(9, kind="verify", now=LATER) == []
+        steering.resume(None)
+    assert len(await rig.take(9, kind="verify", now=LATER)) == 2
+
+
+async def test_a_claim_that_looks_for_pauses_costs_the_same_however_many_datasets_nobody_has_paused(rig):
+    await put(rig, "org/a", ["x"], origin="http://a.test/x")
+    with steer(rig) as steered:
+        steered.pause([("host", "b.test"), ("dataset", "org/b")], now=NOW)
+
+    def n_steps():
+        steps = []
+        rig.connection.set_progress_handler(lambda: steps.append(1) or False, 1)
+        assert not steering.pauses(rig.connection).has_datasets
+        rig.connection.set_progress_handler(None)
+        return len(steps)
+
+    few = n_steps()
+    await put(rig, "org/c", [f"{n}/x" for n in range(300)], origin="http://c.test/x")
+    assert 0 < n_steps() == few
+
+
 def test_the_jobs_of_a_class_are_searched_among_those_that_failed(rig):
     plan = rows(rig.path, f"EXPLAIN QUERY PLAN {sql.queries('reads.sql')['ids_of_error'].replace(':error_class', '0')}")
     assert any("job_error (kind=? AND error_class=?)" in str(row[3]) for row in plan), plan
 
 
+def test_what_moves_with_its_dataset_is_searched_among_the_jobs_of_that_dataset(rig):
+    plan = rows(rig.path, f"EXPLAIN QUERY PLAN {re.sub(':[a-z]+', '0', sql.queries()['shift_some'])}")
+    assert any("(dataset_id=?" in str(row[3]) for row in plan), plan
+
+
 def test_lifting_a_pause_searches_the_index_of_what_can_be_claimed(rig):
-    plan = rows(rig.path, f"EXPLAIN QUERY PLAN {sql.queries()['bring_back'].replace(':paused', '0')}")
+    plan = rows(rig.path, f"EXPLAIN QUERY PLAN {sql.queries()['bring_back']}")
     assert any("USING INDEX job_available (kind=? AND priority=? AND run_at>?)" in row[3] for row in plan), plan
 
 
@@ -212,7 +270,7 @@ async def test_a_retry_gives_what_was_discarded_all_its_tries_again_and_hurries_
     back = GiveBack(outcome="retry", run_at=LATER, failures=3, error_class="timeout", error_text="slow")
     await rig.jobs().give_back(waiting, back, now=NOW)
     with steer(rig) as steering:
-        dry = steering.retry(Choice(is_failed=True), now=NOW, is_dry=True)
+        dry = would_retry(rig.path, Choice(is_failed=True), now=NOW)
         assert (dry.n_discarded, dry.n_available, dry.n_running) == (1, 1, 0)
         assert steering.retry(Choice(ids=(running.id, untried)), now=NOW).n == 0
         assert [job.id for job in await rig.take(9)] == [untried]
@@ -231,24 +289,22 @@ async def test_all_parts_of_a_choice_must_hold(rig):
     for job, error_class in zip(jobs, ("not_found", "forbidden", "not_found", "forbidden"), strict=True):
         await fail(rig, job, error_class=error_class)
 
-    with steer(rig) as steering:
+    def n(**choice):
+        return would_retry(rig.path, Choice(**choice), now=NOW).n
 
-        def n(**choice):
-            return steering.retry(Choice(**choice), now=NOW, is_dry=True).n
-
-        assert n(is_failed=True) == 4
-        assert n(error_class="not_found") == 2
-        assert n(datasets=("org/a",)) == 2
-        assert n(datasets=("org/a",), error_class="not_found") == 1
-        assert n(datasets=("org/a", "org/b"), error_class="not_found", kind="download") == 2
-        assert n(error_class="not_found", kind="verify") == 0
-        assert n(ids=(jobs[0].id, jobs[1].id, 99)) == 2
-        assert n(ids=(jobs[0].id, jobs[1].id), error_class="forbidden") == 1
-        assert n(datasets=("org/a",), subset="other") == 0
-        assert n(datasets=("org/a",), subset="data", revision="a" * 40) == 2
-        assert n(datasets=("org/a",), revision="b" * 40) == 0
-        with pytest.raises(ValueError, match="nothing was chosen"):
-            n()
+    assert n(is_failed=True) == 4
+    assert n(error_class="not_found") == 2
+    assert n(datasets=("org/a",)) == 2
+    assert n(datasets=("org/a",), error_class="not_found") == 1
+    assert n(datasets=("org/a", "org/b"), error_class="not_found", kind="download") == 2
+    assert n(error_class="not_found", kind="verify") == 0
+    assert n(ids=(jobs[0].id, jobs[1].id, 99)) == 2
+    assert n(ids=(jobs[0].id, jobs[1].id), error_class="forbidden") == 1
+    assert n(datasets=("org/a",), subset="other") == 0
+    assert n(datasets=("org/a",), subset="data", revision="a" * 40) == 2
+    assert n(datasets=("org/a",), revision="b" * 40) == 0
+    with pytest.raises(ValueError, match="nothing was chosen"):
+        n()
 
 
 async def test_a_stage_that_refused_its_file_is_tried_again_by_fetching_the_file_again(rig):
@@ -295,6 +351,43 @@ async def test_what_is_paused_stays_paused_when_it_is_retried(rig):
     assert len(await rig.take(9, now=NOW + 6)) == 2
 
 
+async def test_what_is_paused_is_counted_apart_whether_it_waits_or_was_discarded_and_nothing_twice(rig):
+    await put(rig, "org/a", paths(3))
+    await put(rig, "org/b", paths(1), now=NOW + 1)
+    gone, waiting, _running, other = await rig.take(4, now=LATER)
+    for job in (gone, other):
+        await fail(rig, job)
+    back = GiveBack(outcome="retry", run_at=LATER + 1, failures=3, error_class="timeout", error_text="slow")
+    await rig.jobs().give_back(waiting, back, now=NOW)
+    failed = Choice(is_failed=True)
+    with steer(rig) as steering:
+        steering.pause([("dataset", "org/a")], now=NOW)
+        tally = would_retry(rig.path, failed, now=NOW)
+        assert (tally.n_paused, tally.n_discarded, tally.n_available, tally.n) == (2, 1, 0, 3)
+        cancelled = would_cancel(rig.path, Choice(datasets=("org/a",)), now=NOW)
+        assert (cancelled.n_paused, cancelled.n_discarded, cancelled.n_running, cancelled.n) == (1, 1, 1, 3)
+        steering.pause([("kind", "download")], now=NOW)
+        assert would_retry(rig.path, failed, now=NOW).n_paused == 3
+        assert steering.retry(failed, now=NOW).n_paused == 3
+        assert await rig.take(9, now=LATER) == []
+        steering.resume(None)
+    assert len(await rig.take(9, now=LATER)) == 3
+
+
+def test_to_count_what_a_verb_would_do_leaves_a_queue_of_an_earlier_version_as_it_was(tmp_path):
+    failed = (
+        "UPDATE job SET state = 'running', owner = 'me', lease_until = 9 WHERE id = 1;"
+        "UPDATE job SET state = 'discarded', owner = NULL, lease_until = NULL, ended_at = 9, error_class = 'dns' WHERE id = 1;"
+    )
+    for version in VERSIONS:
+        path = of_version(version, tmp_path / f"{version}.sqlite", FILLED + failed)
+        before = path.read_bytes()
+        assert would_retry(path, Choice(is_failed=True), now=NOW).n_discarded == 1
+        assert would_cancel(path, Choice(datasets=("org/name",)), now=NOW).n == 2
+        assert path.read_bytes() == before
+        assert [one.name for one in tmp_path.glob(f"{version}.*")] == [path.name]
+
+
 async def test_a_cancel_ends_what_is_unfinished_and_leaves_the_rest(rig):
     await put(rig, "org/a", paths(4))
     await put(rig, "org/b", paths(1), now=NOW + 1)
@@ -302,7 +395,7 @@ async def test_a_cancel_ends_what_is_unfinished_and_leaves_the_rest(rig):
     await rig.finish(done)
     await fail(rig, gone)
     with steer(rig) as steering:
-        tally = steering.cancel(Choice(datasets=("org/a",)), now=NOW, is_dry=True)
+        tally = would_cancel(rig.path, Choice(datasets=("org/a",)), now=NOW)
         assert (tally.n_available, tally.n_running, tally.n_discarded) == (2, 1, 1)  # the verify job of the first, too
         assert tally.left_bytes == 300
         assert steering.cancel(Choice(datasets=("org/a",)), now=NOW) == tally

@@ -12,6 +12,7 @@ from asyncdl.status.focus import Target
 from asyncdl.status.web_actions import SCOPES
 from asyncdl.store.migrate import open_writer
 from asyncdl.store.reader import Reader
+from asyncdl.store.steering import Steering
 
 JOBS = """
 INSERT INTO dataset VALUES (1, 'org/a', 'r1', 'data', 'url', 'http://a.test', 'raw/a', 'text', 1.0),
@@ -66,6 +67,29 @@ def test_pause_and_resume_change_the_queue_and_say_whether_they_did(found, what,
     assert paused(found) == [(what, name)]
     assert actions["resume"](**{what: name}) == f"{what} {name} goes on"
     assert paused(found) == []
+
+
+@pytest.mark.parametrize(("what", "name"), [("kind", "dowload"), ("dataset", "org/c"), ("host", "cdn.test")])
+def test_only_what_the_queue_has_can_be_paused_but_what_is_paused_and_gone_can_be_resumed(found, what, name):
+    with pytest.raises(UsageError, match=f"there is no {what}"):
+        actions_of(found)["pause"](**{what: name})
+    if what == "host":
+        with pytest.raises(UsageError, match="there is no host"):
+            board_actions(found)["pause"](Target("host", name))
+    assert paused(found) == []
+    if what != "kind":
+        with Steering(found.queue) as steering:
+            steering.pause([(what, name)], now=1.0)
+        assert actions_of(found)["resume"](**{what: name}) == f"{what} {name} goes on"
+
+
+def test_a_retry_counts_what_is_paused_apart(found):
+    actions = actions_of(found)
+    actions["pause"](dataset="org/a")
+    assert actions["retry"](job_id=1) == "1 job paused, to be tried when resumed"
+    assert actions["retry"](job_id=1) == "nothing to try again"
+    actions["resume"](dataset="org/a")
+    assert actions["retry"](job_id=2) == "1 job tried again"
 
 
 def test_retry_takes_a_class_of_errors_or_one_job(found):

@@ -11,7 +11,7 @@ import pytest
 from asyncdl.cli.hooks import Commands, Hooks, words_of
 from asyncdl.cli.say import Say
 from asyncdl.core.events import JobEnded
-from asyncdl.errors import UsageError
+from asyncdl.errors import ConfigError, UsageError
 
 KEEP = "import sys; open(sys.argv[1], 'ab').write(sys.stdin.buffer.read())"
 
@@ -116,6 +116,29 @@ async def test_one_that_does_not_read_its_stdin_is_no_failure(capfd):
     status = {"x": "y" * 1_000_000}
     await Hooks(Commands(on_complete=(sys.executable, "-c", "pass")), Say()).ended(0, status=status)
     assert capfd.readouterr().err == ""
+
+
+@pytest.mark.parametrize(
+    ("error", "exit_code", "said"),
+    [
+        (ConfigError("the data dir cannot be written to"), 3, "the data dir cannot be written to"),
+        (ZeroDivisionError("by token=abcdefgh"), 70, "a bug in asyncdl: ZeroDivisionError: by token=***"),
+    ],
+)
+async def test_whatever_the_run_fails_by_is_told_and_goes_on(hooks, files, error, exit_code, said):
+    with pytest.raises(type(error)):
+        async with hooks.told_of_failure():
+            raise error
+    (event,) = kept(files[1])
+    assert (event["exit_code"], event["reason"], event["message"]) == (exit_code, "failed", said)
+
+
+@pytest.mark.parametrize("error", [UsageError("--web no"), asyncio.CancelledError(), KeyboardInterrupt()])
+async def test_a_wrong_command_line_and_a_stop_tell_nobody(hooks, files, error):
+    with pytest.raises(type(error)):
+        async with hooks.told_of_failure():
+            raise error
+    assert kept(files[1]) == []
 
 
 def test_a_command_is_split_as_a_shell_does_and_no_shell_reads_it():

@@ -140,6 +140,37 @@ def test_a_bearer_token_is_masked_whole(text):
     assert "canary" not in display(text).lower()
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "hf_oauth_eyJCanary.canary-canary.canary_",
+        "hf_jwt_canarycanary.canary",
+        "hf_canarycanary.canary",
+        "https://user:canary@hub.test/a",
+        "at //user:can@canary@hub.test:80",
+        "//:canary@hub.test",
+        "Authorization: Basic Q2FuYXJ5Canary==",
+        "basic\nQ2FuYXJ5canary",
+        "{'token': 'canary canary'}",
+        '{"access_token" : "canary\\\\ncanary"}',
+        '{\\"hf_token\\": \\"canary\\"}',
+        "{'Authorization': 'canary'}",
+        "'aws_secret_access_key': 'canary'",
+        "'X-Amz-Security-Token': 'canary/canary+=='",
+        "X-Amz-Security-Token: canary/canary+==",
+        "x-amz-signature:canary, x",
+    ],
+)
+def test_a_secret_of_a_url_a_header_or_an_object_is_masked(text):
+    shown = display(text)
+    assert ("canary" in shown.lower(), "***" in shown) == (False, True)
+
+
+@pytest.mark.parametrize("text", ["basic understanding", "Basic Understanding", "hf_hub_download", "http://hub.test:80/a@b", "https://hub.test/?mail=a:b@c", "'token' is missing", "//***@hub.test"])  # fmt: skip
+def test_what_has_only_the_words_of_a_secret_is_shown(text):
+    assert display(text) == text
+
+
 @pytest.mark.parametrize("text", ["design=modern", "hf_abc", "unsigned=1", "x-sig=1", "resig=2", "Signature of X", "bearer", "https://hub.test/token/sig"])  # fmt: skip
 def test_what_only_looks_like_a_secret_is_shown(text):
     assert display(text) == text

@@ -167,7 +167,7 @@ FOLDER = Dataset(
 async def tokenize_folder(writer, sizes):
     inputs = Inputs(writer, FOLDER)
     await inputs.stage([("", f"{n}.jsonl", size, 1) for n, size in enumerate(sizes)])
-    await inputs.finish(How(recipe=RECIPE, priority=5, force=False, now=NOW), lambda *_: True)
+    await inputs.finish(How(recipe=RECIPE, priority=5, force=False, lost=(), now=NOW))
 
 
 async def test_of_files_of_this_machine_what_looks_through_them_is_counted(tmp_path):
