@@ -6,6 +6,7 @@ All of a folder is put up or nothing. Memory stays flat, whatever the number of 
 from __future__ import annotations
 
 import asyncio
+import os
 import tempfile
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -25,7 +26,7 @@ from asyncdl.net.fetch import make_fetcher
 from asyncdl.settings import Settings
 from asyncdl.sources.catalog import load_catalog
 from asyncdl.sources.folder import Found, Walk, one_file
-from asyncdl.store.inputs import BATCH, Chosen, How, Inputs, tokenize_dataset
+from asyncdl.store.inputs import BATCH, Chosen, Covers, How, Inputs, tokenize_dataset
 from asyncdl.store.migrate import open_writer
 from asyncdl.store.reader import Reader
 from asyncdl.store.writer import Writer
@@ -91,7 +92,7 @@ async def take_in(wish: TextWish, found: Settings, watch: Watch) -> TextIntake:
 
 def _place_of(target: str) -> Path | None:
     """Return the file or folder of this machine that `target` is; what exists here wins over a dataset's name."""
-    place = Path(target).expanduser().absolute()
+    place = Path(os.path.normpath(Path(target).expanduser().absolute()))
     try:
         place.stat()
     except OSError:  # a name too long for a file may be a dataset's
@@ -162,7 +163,7 @@ async def _take_files(
     chosen = None
     writer = None if dry_run else await asyncio.to_thread(_writer, found.queue)
     try:
-        inputs = Inputs(writer, dataset) if writer else None
+        inputs = Inputs(writer, dataset, covers=_covers(files)) if writer else None
         while batch:
             n_files, size_bytes = n_files + len(batch), size_bytes + sum(file.size_bytes for file in batch)
             if inputs:
@@ -187,13 +188,19 @@ async def _take_files(
     )
 
 
+def _covers(files: Iterable[Found]) -> Covers:
+    if not isinstance(files, Walk):
+        return "files"
+    return "all below" if files.recursive else "folder"
+
+
 def _files_of(place: Path, found: Settings, wish: TextWish) -> tuple[Iterable[Found], Dataset]:
     """Return the files at `place` and the dataset that they are. A file is called after its stem, a folder as it is.
 
-    Our own shards are no documents.
+    What lies in the data dir is no text of the user's.
     """
     if place.is_dir():
-        ours = [layout.tokenized_root(found.data_dir), *([Path(wish.recipe.output)] if wish.recipe.output else [])]
+        ours = [found.data_dir, *([Path(wish.recipe.output)] if wish.recipe.output else [])]
         return Walk(place, recursive=wish.recursive, but=ours), _dataset(place.name, place)
     if not is_text_file(place.name):
         raise UsageError(

@@ -91,6 +91,9 @@ def notes_of(intake: TextIntake) -> list[str]:
         notes.append(f"left out: {count_text(intake.n_ignored, 'file')} of other kinds")
     if intake.n_folders:
         notes.append(f"left out: {count_text(intake.n_folders, 'folder')} below, for want of --recursive")
+    if intake.chosen and intake.chosen.n_gone:
+        n = count_text(intake.chosen.n_gone, "file")
+        notes.append(f"not there any more: {n}; their text leaves the manifest, shards of them alone stay on disk")
     if intake.chosen and intake.chosen.n_lost:
         notes.append(f"made again, for shards are gone: {count_text(intake.chosen.n_lost, 'job')}")
     return notes
@@ -109,6 +112,7 @@ def to_json(intake: TextIntake) -> dict[str, Any]:
         "to_do": chosen.n_to_do if chosen else 0,
         "done": chosen.n_done if chosen else 0,
         "lost": chosen.n_lost if chosen else 0,
+        "gone": chosen.n_gone if chosen else 0,
         "recipe": intake.recipe.name,
         "output": display(str(intake.output)),
         "notes": [display(note) for note in notes_of(intake)],

@@ -115,11 +115,11 @@ TREATMENTS: dict[str, Meaning] = {
     "not_parquet": Meaning(Treatment.NEVER, _REPORT),
     "bad_footer": Meaning(Treatment.NEVER, _REPORT),
     "bad_structure": Meaning(Treatment.NEVER, _REPORT),
-    "missing_column": Meaning(Treatment.NEVER, "set the right field for this dataset in the catalogue"),
+    "missing_column": Meaning(Treatment.NEVER, "name the field with --text-field, or in the catalogue"),
     "bad_pages": Meaning(Treatment.NEVER, _REPORT),
-    "not_text": Meaning(Treatment.NEVER, "set the right field for this dataset in the catalogue"),
+    "not_text": Meaning(Treatment.NEVER, "name the field with --text-field, or in the catalogue"),
     "unverified": Meaning(Treatment.AGAIN, _WAIT),
-    "bad_compression": Meaning(Treatment.NEVER, _REPORT),
+    "bad_compression": Meaning(Treatment.NEVER, "the file is broken, or was not written to its end; get it again"),
     "bad_lines": Meaning(
         Treatment.NEVER, "see that the file is JSON lines; --text-field names the field, --max-bad-lines lets more pass"
     ),

@@ -36,13 +36,9 @@ def _beside(final: Path, suffix: str) -> Path:
     return final.with_name(name + suffix)
 
 
-def tokenized_root(data_dir: Path) -> Path:
-    return data_dir / "tokenized"
-
-
 def tokenized_dir(data_dir: Path, recipe: Recipe) -> Path:
     """Return the folder of a recipe's manifest and splits: tokenized/<name>, or where it was told to be."""
-    return Path(recipe.output_dir) if recipe.output_dir else tokenized_root(data_dir) / recipe.name
+    return Path(recipe.output_dir) if recipe.output_dir else data_dir / "tokenized" / recipe.name
 
 
 def tokenizers_dir(data_dir: Path) -> Path:

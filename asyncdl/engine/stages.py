@@ -31,6 +31,10 @@ LOOK_EVERY_S = 0.25
 """How soon a job whose time has come, or that another process enqueued, is seen. Guess."""
 
 
+MAX_NAMED = 3
+"""Files of a group that are named where all of it is refused. Guess."""
+
+
 class Stages:
     """Runs the pool's jobs, at most one for each child. Owner of its running tasks."""
 
@@ -153,7 +157,9 @@ class Stages:
             await self._tools.jobs.check_held(job)
             await self._tools.threads.call(quarantine, place_of(self._data_dir, dataset, job.path))
             self._tools.listen(FileQuarantined(path=job.path, error_class=outcome.error_class))
-        return RefusedError(outcome.error_class, f"{job.path}: {outcome.message}")
+        files = self._tasks.files_of(job, dataset)
+        name = ", ".join(files[:MAX_NAMED]) + (f" and {len(files) - MAX_NAMED} more" if len(files) > MAX_NAMED else "")
+        return RefusedError(outcome.error_class, f"{name}: {outcome.message}")
 
 
 def _looked_at(job: Job, outcome: Verified | Surveyed, inputs: dict[SafePath, str]) -> Done:

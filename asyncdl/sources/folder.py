@@ -29,16 +29,16 @@ class Found:
 
 
 class Walk:
-    """Iterate to get the files in the order of their folders and names. n_ignored: other files met so far.
+    """Iterate to get the files in the order of their folders and names. Links are followed, each folder visited once.
 
-    n_folders: folders that were not looked into. Links to folders are followed, each folder is visited once.
+    n_ignored: other files met so far. n_folders: folders that were not looked into; none where it is recursive.
     """
 
     def __init__(self, root: Path, *, recursive: bool, but: Iterable[Path] = ()) -> None:
         """but: folders to stay out of; they need not be there."""
         self.n_ignored = self.n_folders = 0
+        self.recursive = recursive
         self._root = root
-        self._recursive = recursive
         self._seen = {identity for folder in but if (identity := _identity(folder)) is not None}
 
     def __iter__(self) -> Iterator[Found]:
@@ -61,7 +61,7 @@ class Walk:
             else:
                 self.n_ignored += 1
         for name in folders:
-            if self._recursive:
+            if self.recursive:
                 yield from self._folder(place / name, f"{within}{name}/")
             else:
                 self.n_folders += 1

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from typing import Literal
 
 import apsw
 
@@ -22,6 +23,8 @@ from asyncdl.store.writer import Writer
 BATCH = 1000
 """Rows that are looked at in one go."""
 
+Covers = Literal["files", "folder", "all below"]
+
 InputRow = tuple[str, str, int, int]
 """(subset, file, size_bytes, mtime_ns); file is relative to the dataset's folder, subset is where it lies in it."""
 
@@ -31,8 +34,9 @@ class Chosen:
     """What came of it, counted in tokenize jobs: a file, a part of a large one, or a group of small ones.
 
     n_to_do: to be done or under way. n_done: done before, with the same recipe and content. n_lost: of those to do,
-    what was done before, but its shards are gone. n_to_survey: files and groups that must be looked at first.
-    dataset: its name, which may have been changed where another folder has it.
+    what was done before, but its shards are gone. n_to_survey: files and groups that must be looked at first. dataset:
+    its name, which may have been changed where another folder has it. n_gone: files that were put up before and are not
+    there any more.
     """
 
     dataset: str
@@ -40,6 +44,7 @@ class Chosen:
     n_done: int
     n_lost: int
     n_to_survey: int
+    n_gone: int = 0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,9 +64,13 @@ class How:
 class Inputs:
     """Files of one folder of this machine. Call `stage` for every batch, then `finish` once."""
 
-    def __init__(self, writer: Writer, template: Dataset) -> None:
-        """template: the dataset with its subset left ''. Its name may be changed where another folder has it."""
+    def __init__(self, writer: Writer, template: Dataset, *, covers: Covers = "files") -> None:
+        """template: the dataset with its subset left ''. Its name may be changed where another folder has it.
+
+        covers: what was looked at as a whole; a file of it that is not staged is gone.
+        """
         self._writer = writer
+        self._covers = covers
         self._template = template
         self._q = sql.queries()
         self._begun = False
@@ -93,12 +102,22 @@ class Inputs:
             connection.execute(self._q["outdate_inputs"], bindings)
             connection.execute(self._q["reverify_changed"], bindings)
             connection.execute(self._q["note_changed"])
+            n_gone = self._forget_gone(connection, template.name, bindings)
             self._put_new(connection)
             connection.execute(self._q["verify_inputs"], bindings)
             connection.execute(self._q["clear_inputs"])
-            return _tokenize(connection, template.name, ids, how)
+            return replace(_tokenize(connection, template.name, ids, how), n_gone=n_gone)
 
         return await self._writer.write(change)
+
+    def _forget_gone(self, connection: apsw.Connection, name: str, bindings: dict[str, object]) -> int:
+        """What a file that is gone was packed with is packed anew without it; return how many are gone."""
+        if self._covers == "files":
+            return 0
+        connection.execute(self._q["find_gone"], {"name": name, "is_all": self._covers == "all below"})
+        for statement in ("forget_gone", "reopen_gone", "cancel_gone"):
+            connection.execute(self._q[statement], bindings)
+        return int(sql.rows(connection, self._q["n_gone"])[0][0])
 
     def _named(self, connection: apsw.Connection) -> Dataset:
         """The name under which the folder is known, or one that no other dataset has."""

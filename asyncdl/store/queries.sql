@@ -346,10 +346,14 @@ CREATE TEMP TABLE IF NOT EXISTS staged_input (
   PRIMARY KEY (subset, file)
 ) STRICT, WITHOUT ROWID;
 CREATE TEMP TABLE IF NOT EXISTS input_subset (subset TEXT PRIMARY KEY, dataset_id INTEGER NOT NULL) STRICT;
+CREATE TEMP TABLE IF NOT EXISTS gone (
+  dataset_id INTEGER NOT NULL, file TEXT NOT NULL, path TEXT NOT NULL, PRIMARY KEY (dataset_id, file)
+) STRICT, WITHOUT ROWID;
 
 -- name: clear_inputs
 DELETE FROM temp.staged_input;
 DELETE FROM temp.input_subset;
+DELETE FROM temp.gone;
 
 -- name: stage_input
 INSERT INTO temp.staged_input VALUES (?, ?, ?, ?);
@@ -362,6 +366,34 @@ INSERT INTO temp.input_subset VALUES (:subset, :dataset_id);
 
 -- name: origin_of_name
 SELECT source, origin FROM dataset WHERE name = :name LIMIT 1;
+
+-- name: find_gone
+-- Files that were put up before and are not there any more, where all of a folder was looked at (:is_all: those below, too).
+INSERT INTO temp.gone
+SELECT i.dataset_id, i.file, i.path FROM dataset d CROSS JOIN input i ON i.dataset_id = d.id
+ WHERE d.name = :name AND d.source = 'local' AND (:is_all OR d.subset = '')
+   AND NOT EXISTS (SELECT 1 FROM temp.staged_input s WHERE s.subset = d.subset AND s.file = i.file);
+
+-- name: n_gone
+SELECT count(*) FROM temp.gone;
+
+-- name: forget_gone
+DELETE FROM input WHERE (dataset_id, file) IN (SELECT dataset_id, file FROM temp.gone);
+
+-- name: reopen_gone
+-- Jobs with a file that is gone are done anew without it; where none is left they end, by the next statement.
+UPDATE job SET state = 'available', owner = NULL, lease_until = NULL, run_at = :now, ended_at = NULL, failures = 0,
+  crashes = 0, result = NULL, error_class = NULL, error_text = NULL
+ WHERE kind IN ('verify', 'tokenize') AND state <> 'available'
+   AND (dataset_id, path) IN (SELECT dataset_id, path FROM temp.gone);
+
+-- name: cancel_gone
+-- What is to be made of the rest of a group waits for verify, as of any content that changed.
+UPDATE job SET state = 'cancelled', ended_at = :now
+ WHERE kind IN ('verify', 'tokenize') AND state = 'available'
+   AND (dataset_id, path) IN (SELECT dataset_id, path FROM temp.gone)
+   AND (kind = 'tokenize'
+        OR NOT EXISTS (SELECT 1 FROM input i WHERE i.dataset_id = job.dataset_id AND i.path = job.path));
 
 -- name: outdate_inputs
 -- What was still to be made of content that has changed; verify makes it be made of the new.
@@ -412,8 +444,10 @@ UPDATE input SET path = file WHERE dataset_id = :dataset_id AND file = :path;
 INSERT INTO job (dataset_id, kind, path, size_bytes, priority, run_at, created_at)
 SELECT i.dataset_id, 'verify', i.path, sum(i.size_bytes), :priority, :now, :now
   FROM temp.input_subset u CROSS JOIN input i ON i.dataset_id = u.dataset_id GROUP BY i.dataset_id, i.path
-ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE SET size_bytes = excluded.size_bytes
- WHERE state = 'available' AND size_bytes <> excluded.size_bytes;
+ON CONFLICT (dataset_id, kind, path, recipe_id, part) DO UPDATE
+   SET size_bytes = excluded.size_bytes, state = 'available', run_at = excluded.run_at, ended_at = NULL, failures = 0,
+       crashes = 0, result = NULL, error_class = NULL, error_text = NULL
+ WHERE state = 'cancelled' OR (state = 'available' AND size_bytes <> excluded.size_bytes);
 
 -- name: cancel
 -- A running one is still written to until its engine renews, so the next holder must take the partial over.

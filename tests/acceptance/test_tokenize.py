@@ -121,3 +121,19 @@ async def test_a_wrong_wish_is_said_and_leaves_no_queue(shell, folder, args, cod
 async def test_options_of_a_recipe_need_a_tokenizer(shell):
     result = await shell("enqueue", "fineweb-2", "--packing", "best-fit")
     assert (result.code, "--packing needs --tokenizer" in result.err) == (2, True)
+
+
+async def test_a_renamed_file_is_not_there_twice_and_the_same_place_is_one_dataset(shell, folder):
+    await shell("tokenize", folder, *LENGTH, "--recursive")
+    await shell("run")
+    (folder / "0.jsonl").rename(folder / "z.jsonl")
+    again = await shell("tokenize", folder / "sub" / "..", *LENGTH, "--recursive")
+    assert "not there any more: 1 file" in again.err
+    assert (await shell("run")).code == 0
+    assert sum(split["samples"] for split in manifest(shell)["splits"].values()) == 120
+
+
+async def test_a_file_without_one_good_line_is_refused_whatever_share_may_be_bad(shell, folder):
+    await shell("tokenize", folder / "0.jsonl", *LENGTH, "--text-field", "nope", "--max-bad-lines", "100")
+    result = await shell("run")
+    assert (result.code, "bad_lines" in result.err) == (6, True)

@@ -1,6 +1,7 @@
 """A real terminal for tests: a pane of a tmux server of its own, told of each output by tmux's control mode.
 
-Nothing polls: `until` looks at the pane again whenever something was written to it.
+`until` looks at the pane again whenever something was written to it, and now and then: what is written while the control
+client attaches, or between an output and the screen it makes, is told to nobody.
 """
 
 from __future__ import annotations
@@ -10,13 +11,15 @@ import os
 import shutil
 import uuid
 from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
 TMUX = shutil.which("tmux")
 
 WAIT_S = 20.0
 """A hang fails with what was on the screen, not with a stack of the loop."""
+
+LOOK_AGAIN_S = 0.5
 
 
 class Pane:
@@ -70,7 +73,8 @@ class Pane:
                         return text
                     assert self._reading is not None
                     assert not self._reading.done(), f"the pane has ended with\n{text}"
-                    await self._news.wait()
+                    with suppress(TimeoutError):
+                        await asyncio.wait_for(self._news.wait(), LOOK_AGAIN_S)
         except TimeoutError:
             raise AssertionError(f"for {WAIT_S} s the pane has shown\n{text}") from None
 
@@ -89,6 +93,16 @@ class Pane:
             self._news.set()
 
         self._reading = asyncio.create_task(read())
+
+    async def unwatch(self, control: asyncio.subprocess.Process) -> None:
+        """Return when the client has ended and both its pipes are closed."""
+        assert self._reading is not None
+        assert control.stdin is not None
+        await self._reading
+        control.stdin.close()
+        with suppress(BrokenPipeError, ConnectionResetError):
+            await control.stdin.wait_closed()
+        await control.wait()
 
 
 @asynccontextmanager
@@ -114,4 +128,4 @@ async def pane(folder: Path, env: dict[str, str], *, columns: int = 80, lines: i
         yield one
     finally:
         await one.tmux("kill-server")
-        await control.wait()
+        await one.unwatch(control)

@@ -33,9 +33,9 @@ def all_made(rig):
     return [id_ for (id_,) in rows(rig.path, "SELECT id FROM job WHERE kind = 'tokenize' AND state = 'completed'")]
 
 
-async def take_in(rig, files, *, template=FOLDER, **wanted):
+async def take_in(rig, files, *, template=FOLDER, covers="files", **wanted):
     """files: {path: (size, mtime)}."""
-    inputs = Inputs(rig.writer, template)
+    inputs = Inputs(rig.writer, template, covers=covers)
     await inputs.stage([(path.rpartition("/")[0], path, *facts) for path, facts in files.items()])
     return await inputs.finish(how(**wanted))
 
@@ -235,3 +235,39 @@ async def test_a_name_taken_meanwhile_by_another_recipe_is_told(rig):
     await take_in(rig, {"a.jsonl": (5, 1)}, options=Options(max_bad_share=0.5))
     with Reader(rig.path) as reader:
         assert [one.options.max_bad_share for one in reader.recipes()] == [0.5]
+
+
+async def test_a_file_that_is_gone_leaves_with_its_text_and_its_group_is_made_without_it(rig):
+    files = {"a.jsonl": (5, 1), "b.jsonl": (5, 1), "big.jsonl": (100 * MIB, 1), "sub/c.jsonl": (5, 1)}
+    await take_in(rig, files, covers="all below")
+    await finish(rig, "verify", {})
+    await finish(rig, "tokenize", SHARDS)
+    found = await take_in(rig, {"b.jsonl": (5, 1), "z.jsonl": (5, 1)}, covers="all below")
+    assert (found.n_gone, found.n_to_survey) == (3, 2), "a.jsonl was renamed: its new name is a new file"
+    assert states(rig, "tokenize") == [
+        ("big.jsonl", 0, "cancelled"), ("group-00001", 0, "cancelled"), ("sub/group-00001", 0, "cancelled"),
+    ]  # fmt: skip
+    await finish(rig, "verify", {}, digest="sha256:" + "d" * 64)
+    assert states(rig, "tokenize") == [
+        ("big.jsonl", 0, "cancelled"), ("group-00001", 0, "available"), ("group-00002", 0, "available"),
+        ("sub/group-00001", 0, "cancelled"),
+    ]  # fmt: skip
+    assert rows(rig.path, "SELECT file FROM input ORDER BY file") == [("b.jsonl",), ("z.jsonl",)]
+    assert_sound(rig.path)
+
+
+@pytest.mark.parametrize(("covers", "n_gone"), [("files", 0), ("folder", 1), ("all below", 2)])
+async def test_only_what_was_looked_at_as_a_whole_can_be_gone(rig, covers, n_gone):
+    await take_in(rig, {"a.jsonl": (5, 1), "b.jsonl": (5, 1), "sub/c.jsonl": (5, 1)}, covers="all below")
+    assert (await take_in(rig, {"a.jsonl": (5, 1)}, covers=covers)).n_gone == n_gone
+
+
+async def test_a_file_that_comes_back_is_put_up_again(rig):
+    files = {"a.jsonl": (5, 1), "big.jsonl": (100 * MIB, 1)}
+    await take_in(rig, files, covers="all below")
+    await finish(rig, "verify", {})
+    await finish(rig, "tokenize", SHARDS)
+    await take_in(rig, {"a.jsonl": (5, 1)}, covers="all below")
+    await take_in(rig, files, covers="all below")
+    await finish(rig, "verify", {})
+    assert states(rig, "tokenize") == [("big.jsonl", 0, "available"), ("group-00001", 0, "completed")]
