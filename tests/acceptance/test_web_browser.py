@@ -46,7 +46,10 @@ EYES = {
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
 async def chromium():
     async with playwright.async_playwright() as started:
-        browser = await started.chromium.launch(executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu"])
+        rebound = "--host-resolver-rules=MAP evil.test 127.0.0.1"  # as DNS rebinding would have it
+        browser = await started.chromium.launch(
+            executable_path=CHROMIUM, args=["--no-sandbox", "--disable-gpu", rebound]
+        )
         yield browser
         await browser.close()
 
@@ -187,6 +190,27 @@ async def test_a_browser_without_the_token_sees_nothing_and_with_it_loses_it_fro
         await seen.page.get_by_role("button", name="pause download").click()
         await seen.page.get_by_text("pause was done").wait_for()
         assert await seen.page.evaluate("document.cookie") == ""
+
+
+async def test_a_name_that_was_bent_to_this_machine_gets_nothing(chromium, queue):
+    await fill(queue, FILES, fail=BUSY)
+    async with serving(queue) as site, tab(chromium) as seen:
+        answer = await seen.page.goto(site.url.replace("127.0.0.1", "evil.test"))
+        assert answer.status == 421
+        assert "org/name" not in await seen.page.content()
+        seen.wrong.clear()  # Chromium says on the console that a page was refused
+
+
+async def test_an_action_without_its_csrf_token_is_refused_and_does_nothing(chromium, queue):
+    await fill(queue, FILES, fail=BUSY)
+    async with serving(queue) as site, tab(chromium) as seen:
+        await seen.page.goto(site.url)
+        form = seen.page.locator("form:has(button:has-text('retry'))").first
+        async with seen.page.expect_response(lambda answer: "/do/" in answer.url) as answered:
+            await form.evaluate("form => { form.elements.csrf.remove(); form.submit() }")
+        assert (await answered.value).status == 403
+        assert site.recorded.calls == []
+        seen.wrong.clear()
 
 
 @pytest.mark.parametrize("eyes", sorted(EYES))
