@@ -15,6 +15,14 @@ _SURROUNDINGS = ("HTTP_PROXY", "HTTPS_PROXY", "ALL_PROXY", "NO_PROXY", "HF_TOKEN
 
 
 @pytest.fixture(scope="session", autouse=True)
+def no_budget_of_memory():
+    """What runs in this process has the memory of all tests before it: tokenizers are let go of where a test says so."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("workers.tokenize_file._RSS_BYTES", 1 << 62)
+        yield
+
+
+@pytest.fixture(scope="session", autouse=True)
 def no_surroundings():
     """Proxies and tokens of whoever runs the tests stay out of them."""
     with pytest.MonkeyPatch.context() as patch:

@@ -106,8 +106,8 @@ class _Reader:
             yield from in_pieces(cut_stream(text, min(limit, PIECE_BYTES)), found.n_bytes)
 
     def check_share(self) -> None:
-        """Raises Refused: bad_lines. A source of which no line is good is refused whatever share is allowed."""
-        if self._n_bad and (self._n_bad == self._n_lines or self._n_bad / self._n_lines > self._rules.max_bad_share):
+        """Raises Refused: bad_lines."""
+        if self._n_bad and self._n_bad / self._n_lines > self._rules.max_bad_share:
             more = "; ..." if self._n_bad > len(self._places) else ""
             places = "; ".join(self._places)
             raise Refused("bad_lines", f"{self._n_bad} of {self._n_lines} lines are bad: {places}{more}")

@@ -18,7 +18,7 @@ from workers.refused import Refused
 _OF_THE_TASK = ("no_room", "bad_tokenizer")
 """What is refused for no fault of any one source."""
 
-_RSS_BYTES = 900_000_000  # guess: fresh tokenizers hold 0.4 GB and 40 MB of text add 0.1-0.2 (fastokens, measured)
+_RSS_BYTES = 1_200_000_000  # guess: fresh tokenizers hold 0.4 GB and 40 MB of text add 0.1-0.2 (fastokens, measured)
 
 
 def run(task: TokenizeTask) -> Tokenized:

@@ -131,9 +131,3 @@ async def test_a_renamed_file_is_not_there_twice_and_the_same_place_is_one_datas
     assert "not there any more: 1 file" in again.err
     assert (await shell("run")).code == 0
     assert sum(split["samples"] for split in manifest(shell)["splits"].values()) == 120
-
-
-async def test_a_file_without_one_good_line_is_refused_whatever_share_may_be_bad(shell, folder):
-    await shell("tokenize", folder / "0.jsonl", *LENGTH, "--text-field", "nope", "--max-bad-lines", "100")
-    result = await shell("run")
-    assert (result.code, "bad_lines" in result.err) == (6, True)
